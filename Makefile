@@ -1,0 +1,33 @@
+# The project's one-command tasks. `make run` and `make test` do all their own set-up.
+PYTHON ?= python3.11
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: run test check bench proto clean
+
+$(STAMP): pyproject.toml
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	touch $@
+
+run: $(STAMP)
+	$(PY) manage.py serve
+
+test: $(STAMP)
+	$(PY) -m pytest $(ARGS)
+
+check: $(STAMP)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+bench: $(STAMP)
+	$(PY) -m bench $(if $(QUICK),--quick) $(ARGS)
+
+proto: $(STAMP)
+	$(PY) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. kvserver/proto/*.proto
+	$(PY) -m grpc_tools.protoc -I. --grpc_python_out=. $(foreach f,rpc lock election health,kvserver/proto/$(f).proto)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

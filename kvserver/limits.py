@@ -1,0 +1,70 @@
+"""Every bound of the server, with its reason. Relations between them are asserted at the end.
+
+Names end in their unit and extreme. Values that a flag can change are the flag's default here
+(spec/config.md §2); the rest are fixed.
+"""
+
+from __future__ import annotations
+
+# Requests (spec/kv.md §12, spec/wire-api.md §3.2)
+REQUEST_BYTES_MAX = 1_572_864
+"""A proposal's serialised size; `--max-request-bytes`."""
+GRPC_OVERHEAD_BYTES = 524_288
+"""What a gRPC message may be longer than a request; the receive limit is the sum."""
+TXN_OPS_MAX = 128
+REQUEST_TIMEOUT_BASE_SECONDS = 5.0
+"""Plus two election timeouts (spec/kv.md E1)."""
+UNAPPLIED_ENTRIES_MAX = 5000
+"""Committed entries that may wait for apply before proposals are refused (spec/kv.md L3)."""
+
+# Backend
+QUOTA_BYTES_DEFAULT = 2 * 1024**3
+QUOTA_BYTES_WARN = 8 * 1024**3
+PUT_COST_BYTES = 256
+LEASE_COST_BYTES = 64
+FLUSH_INTERVAL_SECONDS = 0.1
+FLUSH_RECORDS_MAX = 10_000
+FLUSH_SLICE_RECORDS = 1000
+"""Records the flush thread writes per turn it is granted (about 0.3 ms)."""
+COMPACTION_BATCH_REVISIONS = 1000
+COMPACTION_SLEEP_SECONDS = 0.01
+
+# Loop
+SLICE_SECONDS_MAX = 0.004
+"""No request or background job holds the loop longer than this at a time (design D6)."""
+
+# Leases (spec/lease.md)
+LEASE_TTL_SECONDS_MAX = 9_000_000_000
+LEASE_REVOKES_PER_ROUND_MAX = 500
+LEASE_EXPIRY_INTERVAL_SECONDS = 0.5
+LEASE_REVOKES_IN_FLIGHT_MAX = 16
+
+# Watches (spec/watch.md)
+WATCH_QUEUE_RESPONSES_MAX = 128
+WATCH_CATCH_UP_REVISIONS_MAX = 1000
+WATCH_PROGRESS_INTERVAL_SECONDS = 600.0
+WATCH_PROGRESS_INTERVAL_SECONDS_MIN = 0.1
+
+# Raft (spec/raft.md §1)
+HEARTBEAT_SECONDS = 0.1
+ELECTION_SECONDS = 1.0
+APPEND_BYTES_MAX = 1024 * 1024
+INFLIGHT_APPENDS_MAX = 512
+APPLY_BYTES_MAX = 1024 * 1024
+SNAPSHOT_ENTRIES = 10_000
+SNAPSHOT_CATCH_UP_ENTRIES = 5000
+
+# WAL and snapshots (spec/storage.md §2-§3)
+WAL_SEGMENT_BYTES = 64_000_000
+WAL_PAGE_BYTES = 4096
+SECTOR_BYTES = 512
+WAL_FILES_MAX = 5
+SNAPSHOT_FILES_MAX = 5
+PURGE_INTERVAL_SECONDS = 30.0
+
+assert TXN_OPS_MAX > 0
+assert LEASE_COST_BYTES < PUT_COST_BYTES < REQUEST_BYTES_MAX
+assert HEARTBEAT_SECONDS * 5 <= ELECTION_SECONDS
+assert FLUSH_SLICE_RECORDS <= FLUSH_RECORDS_MAX
+assert WATCH_PROGRESS_INTERVAL_SECONDS >= WATCH_PROGRESS_INTERVAL_SECONDS_MIN
+assert SNAPSHOT_CATCH_UP_ENTRIES < SNAPSHOT_ENTRIES
