@@ -1,0 +1,131 @@
+"""What the console keeps: accounts, cluster connections, roles, audit rows. Never cluster data."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.db import models
+
+from console.roles import Role
+
+
+class AccountManager(BaseUserManager["Account"]):
+    def create(self, username: str, password: str, *, is_admin: bool = False) -> Account:  # type: ignore[override]
+        account = self.model(username=username, is_admin=is_admin)
+        account.set_password(password)
+        account.save(using=self._db)
+        return account
+
+
+class Account(AbstractBaseUser):
+    """Someone who may sign in. `is_admin` is admin on every cluster and of the console itself."""
+
+    username = models.CharField(max_length=150, unique=True)
+    is_admin = models.BooleanField(default=False)
+    is_active = models.BooleanField(default=True)
+    must_change_password = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[AccountManager] = AccountManager()
+    USERNAME_FIELD = "username"
+
+    class Meta:
+        ordering: ClassVar = ["username"]
+
+    def role_on(self, cluster: Cluster) -> Role | None:
+        """The role this account holds on the cluster now, or None for none at all."""
+        if not self.is_active:
+            return None
+        if self.is_admin:
+            return Role.ADMIN
+        grant = self.grants.filter(cluster=cluster).first()
+        return Role(grant.role) if grant else None
+
+
+class Cluster(models.Model):
+    """A connection to a cluster, ours or a real etcd. Secrets are kept encrypted (secrets.py)."""
+
+    class Environment(models.TextChoices):
+        DEVELOPMENT = "development", "Development"
+        STAGING = "staging", "Staging"
+        PRODUCTION = "production", "Production"
+
+    slug = models.SlugField(max_length=50, unique=True)
+    name = models.CharField(max_length=80, unique=True)
+    environment = models.CharField(
+        max_length=16, choices=Environment.choices, default=Environment.DEVELOPMENT
+    )
+    colour = models.CharField(max_length=16, default="teal")
+    endpoints = models.TextField(help_text="One http:// or https:// address a line.")
+    is_read_only = models.BooleanField(default=False)
+    tls_ca = models.TextField(blank=True, default="")
+    tls_certificate = models.TextField(blank=True, default="")
+    tls_key_encrypted = models.TextField(blank=True, default="")
+    tls_server_name = models.CharField(max_length=253, blank=True, default="")
+    etcd_user = models.CharField(max_length=200, blank=True, default="")
+    etcd_password_encrypted = models.TextField(blank=True, default="")
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_production(self) -> bool:
+        return self.environment == self.Environment.PRODUCTION
+
+    @property
+    def endpoint_list(self) -> list[str]:
+        return self.endpoints.split()
+
+
+class ClusterGrant(models.Model):
+    """One account's role on one cluster. An admin needs none."""
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="grants")
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="grants")
+    role = models.PositiveSmallIntegerField(choices=[(int(role), role.label) for role in Role])
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["account", "cluster"], name="one_role_a_cluster")
+        ]
+
+
+class LoginFailure(models.Model):
+    """A refused sign-in: what throttling counts (accounts/throttle.py)."""
+
+    username = models.CharField(max_length=150, db_index=True)
+    address = models.CharField(max_length=64, db_index=True)
+    at = models.DateTimeField(db_index=True)
+
+
+class AuditRow(models.Model):
+    """One write, from the moment it was sent. Names are copies: rows outlive what they name."""
+
+    class Outcome(models.TextChoices):
+        SENT = "sent", "sent, outcome unknown"
+        DONE = "done", "done"
+        CONFLICT = "conflict", "conflict, nothing written"
+        REFUSED = "refused", "refused"
+        FAILED = "failed", "failed"
+
+    at = models.DateTimeField(auto_now_add=True, db_index=True)
+    account = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL)
+    account_name = models.CharField(max_length=150)
+    address = models.CharField(max_length=64, blank=True, default="")
+    cluster = models.ForeignKey(Cluster, null=True, on_delete=models.SET_NULL)
+    cluster_name = models.CharField(max_length=80, blank=True, default="")
+    action = models.CharField(max_length=40)
+    target = models.TextField(blank=True, default="")
+    command = models.TextField(blank=True, default="")
+    revision_before = models.BigIntegerField(null=True)
+    revision_after = models.BigIntegerField(null=True)
+    outcome = models.CharField(max_length=10, choices=Outcome.choices, default=Outcome.SENT)
+    detail = models.TextField(blank=True, default="")
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
