@@ -1,0 +1,165 @@
+"""Ways to read a value, the most telling first. No Django in here.
+
+A decoder never changes the value: its output is for reading only, and editing starts from the
+bytes themselves. Each says whether it fits; the first that does is shown, the others are a click
+away (console.md §4).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import JsonLexer
+
+HIGHLIGHT_BYTES_MAX = 256 * 1024
+SHOWN_BYTES_MAX = 512 * 1024
+HEX_BYTES_MAX = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A value made readable. `html` is escaped markup from the highlighter, or None; `text` is
+    plain. `shown` of `size` bytes are in it."""
+
+    text: str
+    shown: int
+    size: int
+    html: str | None = None
+
+    @property
+    def is_cut(self) -> bool:
+        return self.shown < self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    name: str
+    label: str
+    fits: Callable[[bytes], bool]
+    decode: Callable[[bytes], Decoded]
+
+
+def editable_text(value: bytes) -> str | None:
+    """The value as text, if a browser's text area gives back exactly these bytes; else None.
+
+    Form submission rewrites line ends and an HTML parser replaces NUL, so a value with a carriage
+    return or a NUL would be saved back changed (console.md §3 trap 4).
+    """
+    if b"\r" in value or b"\0" in value:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def submitted_bytes(text: str) -> bytes:
+    """What a text area meant: browsers send every line end as CRLF."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").encode()
+
+
+def why_not_editable(value: bytes) -> str:
+    """For a value `editable_text` refuses: the reason, as a clause."""
+    try:
+        value.decode()
+    except UnicodeDecodeError as error:
+        return f"byte {error.start} is not UTF-8"
+    if b"\0" in value:
+        return "it contains a NUL byte, which a web form cannot carry"
+    return "it contains carriage returns, which a web form would rewrite"
+
+
+def is_text(value: bytes) -> bool:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return False
+    return all(char in "\t\n\r" or char >= " " for char in text)
+
+
+def is_json(value: bytes) -> bool:
+    """An object or a list. A bare number or word is text to everybody who reads it."""
+    if value.lstrip()[:1] not in (b"{", b"["):
+        return False
+    try:
+        json.loads(value)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def decode_json(value: bytes) -> Decoded:
+    # Numbers keep their digits: parsed as text and written back, never through a float.
+    tree = json.loads(value, parse_float=_Digits, parse_int=_Digits, object_pairs_hook=_Pairs)
+    try:
+        text = _pretty(tree, "")
+    except RecursionError:
+        return decode_text(value)
+    if len(text) > HIGHLIGHT_BYTES_MAX:
+        return _cut_text(text, len(value))
+    html = highlight(text, JsonLexer(), HtmlFormatter(nowrap=True))
+    return Decoded(text, len(value), len(value), html)
+
+
+class _Digits(str):
+    """A number as it was written."""
+
+
+class _Pairs(list[tuple[str, object]]):
+    """An object with its members as they were written, repeated names included."""
+
+
+def _pretty(node: object, indent: str) -> str:
+    deeper = indent + "  "
+    if isinstance(node, _Pairs):
+        rows = [
+            f"{deeper}{json.dumps(name, ensure_ascii=False)}: {_pretty(item, deeper)}"
+            for name, item in node
+        ]
+        if not rows:
+            return "{}"
+        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+    if isinstance(node, list) and node:
+        rows = [deeper + _pretty(item, deeper) for item in node]
+        return "[\n" + ",\n".join(rows) + f"\n{indent}]"
+    if isinstance(node, _Digits):
+        return str(node)
+    return json.dumps(node, ensure_ascii=False)
+
+
+def decode_text(value: bytes) -> Decoded:
+    return _cut_text(value.decode(errors="backslashreplace"), len(value))
+
+
+def _cut_text(text: str, size: int) -> Decoded:
+    if len(text) <= SHOWN_BYTES_MAX:
+        return Decoded(text, size, size)
+    return Decoded(text[:SHOWN_BYTES_MAX], min(SHOWN_BYTES_MAX, size - 1), size)
+
+
+def decode_hex(value: bytes) -> Decoded:
+    head = value[:HEX_BYTES_MAX]
+    lines = [_hex_line(at, head[at : at + 16]) for at in range(0, len(head), 16)]
+    return Decoded("\n".join(lines), len(head), len(value))
+
+
+def _hex_line(at: int, row: bytes) -> str:
+    left, right = row[:8].hex(" "), row[8:].hex(" ")
+    printable = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in row)
+    return f"{at:08x}  {left:<23}  {right:<23}  {printable}"
+
+
+DECODERS = (
+    Decoder("json", "JSON", is_json, decode_json),
+    Decoder("text", "Text", is_text, decode_text),
+    Decoder("hex", "Hex", lambda value: True, decode_hex),
+)
+
+
+def fitting(value: bytes) -> list[Decoder]:
+    """The decoders that fit, the winner first. Hex always does."""
+    return [decoder for decoder in DECODERS if decoder.fits(value)]

@@ -1,0 +1,214 @@
+"""Calls to a cluster: reads with failover, writes once, one call to many members at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from kvserver.client.config import ClientConfig, Endpoint
+from kvserver.client.failure import CallFailed, code_of
+from kvserver.client.stubs import Stubs
+from kvserver.clock import SystemClock
+from kvserver.errors import Code
+from kvserver.proto import rpc_pb2
+
+Pick = Callable[[Stubs], Any]
+"""Names a method: `lambda stubs: stubs.kv.Range`."""
+
+monotonic = SystemClock().monotonic
+
+CONNECT_SECONDS_MAX = 2.0
+ATTEMPT_SECONDS_MAX = 4.0
+
+TRY_ANOTHER_MEMBER = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one member said to one call of a fan-out: a response or a failure, and how long."""
+
+    endpoint: Endpoint
+    response: Any | None
+    failure: CallFailed | None
+    round_trip_seconds: float
+
+
+class Client:
+    """Shared by threads. Holds one channel an endpoint, opened at first use."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        self.config = config
+        self._lock = threading.Lock()
+        self._stubs: dict[Endpoint, Stubs] = {}
+        self._preferred = 0
+        self._token: str | None = None
+
+    def close(self) -> None:
+        with self._lock:
+            stubs, self._stubs = list(self._stubs.values()), {}
+        for one in stubs:
+            one.close()
+
+    def stubs(self, endpoint: Endpoint) -> Stubs:
+        with self._lock:
+            if endpoint not in self._stubs:
+                self._stubs[endpoint] = Stubs(endpoint, self.config)
+            return self._stubs[endpoint]
+
+    def read(self, pick: Pick, request: Any, seconds: float) -> Any:
+        """Ask endpoint after endpoint, the last good one first, until one answers.
+
+        Only for calls that change nothing. Raises the last `CallFailed` when none answered or
+        the answer is a refusal that every member would give.
+        """
+        deadline = monotonic() + seconds
+        failure: CallFailed | None = None
+        for position, endpoint in self._rotation():
+            left = deadline - monotonic()
+            if left <= 0:
+                break
+            try:
+                answer = self._call(
+                    endpoint, pick, request, min(left, ATTEMPT_SECONDS_MAX), is_write=False
+                )
+            except CallFailed as error:
+                failure = error
+                if error.code not in TRY_ANOTHER_MEMBER:
+                    raise
+            else:
+                self._preferred = position
+                return answer
+        assert failure is not None
+        raise failure
+
+    def write(self, pick: Pick, request: Any, seconds: float) -> Any:
+        """Send once, to the first endpoint that is connected. Never repeated after sending."""
+        for position, endpoint in self._rotation():
+            if self._connects(endpoint):
+                answer = self._call(endpoint, pick, request, seconds, is_write=True)
+                self._preferred = position
+                return answer
+        tried = ", ".join(str(endpoint) for endpoint in self.config.endpoints)
+        raise CallFailed(
+            Code.UNAVAILABLE,
+            "no endpoint accepts connections",
+            tried,
+            was_sent=False,
+            is_write=True,
+        )
+
+    def fan_out(
+        self, endpoints: Iterable[Endpoint], pick: Pick, request: Any, seconds: float
+    ) -> list[Answer]:
+        """One call to every endpoint at once, each with its own deadline; answers in order.
+
+        A member that does not answer costs the others nothing.
+        """
+        pending = [
+            (endpoint, *self._start(endpoint, pick, request, seconds)) for endpoint in endpoints
+        ]
+        return [self._collect(endpoint, call, clock) for endpoint, call, clock in pending]
+
+    def _rotation(self) -> list[tuple[int, Endpoint]]:
+        numbered = list(enumerate(self.config.endpoints))
+        first = self._preferred
+        return numbered[first:] + numbered[:first]
+
+    def _connects(self, endpoint: Endpoint) -> bool:
+        ready = grpc.channel_ready_future(self.stubs(endpoint).channel)
+        try:
+            ready.result(timeout=CONNECT_SECONDS_MAX)
+        except grpc.FutureTimeoutError:
+            return False
+        finally:
+            ready.cancel()
+        return True
+
+    def _call(
+        self, endpoint: Endpoint, pick: Pick, request: Any, seconds: float, *, is_write: bool
+    ) -> Any:
+        method = pick(self.stubs(endpoint))
+        try:
+            try:
+                return method(request, timeout=seconds, metadata=self._metadata(endpoint))
+            except grpc.RpcError as error:
+                # Refused before anything ran: a member that restarted has forgotten its tokens
+                # (spec/auth.md), so asking again with a fresh one repeats nothing.
+                if not self.config.user or code_of(error) is not Code.UNAUTHENTICATED:
+                    raise
+                self._token = None
+                return method(request, timeout=seconds, metadata=self._metadata(endpoint))
+        except grpc.RpcError as error:
+            raise CallFailed.from_rpc(error, str(endpoint), is_write=is_write) from None
+
+    def _metadata(self, endpoint: Endpoint) -> tuple[tuple[str, str], ...]:
+        if not self.config.user:
+            return ()
+        token = self._token
+        if token is None:
+            token = self._token = self._authenticate(endpoint)
+        return (("token", token),) if token else ()
+
+    def _authenticate(self, endpoint: Endpoint) -> str | None:
+        request = rpc_pb2.AuthenticateRequest(
+            name=self.config.user or "", password=self.config.password or ""
+        )
+        try:
+            return str(
+                self.stubs(endpoint)
+                .auth.Authenticate(request, timeout=ATTEMPT_SECONDS_MAX, metadata=())
+                .token
+            )
+        except grpc.RpcError as error:
+            if "authentication is not enabled" in (error.details() or ""):
+                return None
+            raise
+
+    def _start(
+        self, endpoint: Endpoint, pick: Pick, request: Any, seconds: float
+    ) -> tuple[Any, Stopwatch]:
+        clock = Stopwatch()
+        try:
+            metadata = self._metadata(endpoint)
+        except grpc.RpcError as error:
+            return error, clock
+        clock = Stopwatch()
+        call = pick(self.stubs(endpoint)).future(request, timeout=seconds, metadata=metadata)
+        call.add_done_callback(clock.stop)
+        return call, clock
+
+    def _collect(self, endpoint: Endpoint, call: Any, clock: Stopwatch) -> Answer:
+        error: grpc.RpcError
+        if isinstance(call, grpc.Future):
+            try:
+                response = call.result()
+                return Answer(endpoint, response, None, clock.seconds())
+            except grpc.RpcError as raised:
+                error = raised
+        else:
+            error = call
+        if code_of(error) is Code.UNAUTHENTICATED:
+            self._token = None
+        failure = CallFailed.from_rpc(error, str(endpoint), is_write=False)
+        return Answer(endpoint, None, failure, clock.seconds())
+
+
+class Stopwatch:
+    """Measures from its making to the first `stop`."""
+
+    __slots__ = ("_start", "_stop")
+
+    def __init__(self) -> None:
+        self._start = monotonic()
+        self._stop: float | None = None
+
+    def stop(self, _call: object = None) -> None:
+        if self._stop is None:
+            self._stop = monotonic()
+
+    def seconds(self) -> float:
+        return (monotonic() if self._stop is None else self._stop) - self._start

@@ -1,0 +1,45 @@
+"""The one way a call fails."""
+
+from __future__ import annotations
+
+import grpc
+
+from kvserver.errors import Code
+
+# After these a write that was handed to the network may have been applied all the same.
+FATE_UNKNOWN = frozenset(
+    {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.UNKNOWN, Code.INTERNAL}
+)
+
+
+class CallFailed(Exception):
+    """A gRPC status other than OK, or no connection at all (code UNAVAILABLE, not sent)."""
+
+    def __init__(
+        self, code: Code, message: str, endpoint: str, *, was_sent: bool, is_write: bool = False
+    ) -> None:
+        super().__init__(f"{code.name} from {endpoint}: {message}")
+        self.code = code
+        self.message = message
+        self.endpoint = endpoint
+        self.was_sent = was_sent
+        self.is_write = is_write
+
+    @property
+    def fate_is_unknown(self) -> bool:
+        """True when a write may or may not have happened."""
+        return self.is_write and self.was_sent and self.code in FATE_UNKNOWN
+
+    @classmethod
+    def from_rpc(cls, error: grpc.RpcError, endpoint: str, *, is_write: bool) -> CallFailed:
+        return cls(
+            code_of(error),
+            error.details() or "",
+            endpoint,
+            was_sent=True,
+            is_write=is_write,
+        )
+
+
+def code_of(error: grpc.RpcError) -> Code:
+    return Code(error.code().value[0])
