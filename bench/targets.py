@@ -1,0 +1,96 @@
+"""The servers under comparison, and plain questions to them over grpcio (outside any figure)."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from kvserver.proto import rpc_pb2 as rpc
+from kvserver.proto import rpc_pb2_grpc as services
+from tests.support.etcd_binaries import EtcdRelease
+from tests.support.servers_proc import ServerProcess, etcd_server, keydeck_server
+
+SETTINGS = (
+    "--quota-backend-bytes=8589934592",
+    "--snapshot-count=10000",
+    "--max-request-bytes=1572864",
+)
+"""Given to both alike. 10 000 entries between snapshots keeps etcd's memory at its smallest."""
+
+CALL_SECONDS_MAX = 600.0
+
+
+@dataclass
+class Target:
+    """One running member with a channel to it."""
+
+    label: str
+    server: ServerProcess
+    channel: grpc.Channel | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return ("127.0.0.1", self.server.client_port)
+
+    def start(self) -> float:
+        """Start the member; returns the seconds until it answered a linearizable read."""
+        began = time.perf_counter()
+        self.server.start()
+        seconds = time.perf_counter() - began
+        options = [("grpc.max_receive_message_length", -1)]
+        self.channel = grpc.insecure_channel(self.server.endpoint, options=options)
+        return seconds
+
+    def stop(self) -> None:
+        if self.channel is not None:
+            self.channel.close()
+            self.channel = None
+        self.server.terminate()
+
+    @property
+    def kv(self) -> services.KVStub:
+        return services.KVStub(self.channel)
+
+    @property
+    def lease(self) -> services.LeaseStub:
+        return services.LeaseStub(self.channel)
+
+    @property
+    def maintenance(self) -> services.MaintenanceStub:
+        return services.MaintenanceStub(self.channel)
+
+    def revision(self) -> int:
+        reply = self.kv.Range(rpc.RangeRequest(key=b"\0", count_only=True), timeout=60)
+        return int(reply.header.revision)
+
+    def version(self) -> str:
+        return str(self.maintenance.Status(rpc.StatusRequest(), timeout=60).version)
+
+    def compact(self, revision: int) -> None:
+        request = rpc.CompactionRequest(revision=revision, physical=True)
+        self.kv.Compact(request, timeout=CALL_SECONDS_MAX)
+
+    def defragment(self) -> None:
+        self.maintenance.Defragment(rpc.DefragmentRequest(), timeout=CALL_SECONDS_MAX)
+
+    def loop_lag_seconds(self) -> float | None:
+        """The event loop's worst lag so far, where the member reports one (Keydeck does)."""
+        found = re.search(
+            r"^keydeck_\w*loop_lag\w*max\w*(?:{[^}]*})? (\S+)$",
+            self.server.http_get("/metrics"),
+            re.M,
+        )
+        return float(found.group(1)) if found else None
+
+
+def etcd_target(release: EtcdRelease, data: Path, label: str = "") -> Target:
+    label = label or f"etcd {release.version}"
+    return Target(label, etcd_server(release, data, flags=SETTINGS))
+
+
+def keydeck_target(data: Path) -> Target:
+    return Target("Keydeck", keydeck_server(data, flags=(*SETTINGS, "--log-level=warn")))
