@@ -73,7 +73,7 @@ def deadline_blocks(path: str, authority: str) -> Iterator[bytes]:
 
 
 class Script:
-    """The calls of one connection, ready to send: `data[offsets[i]:offsets[j]]` are calls i..j-1."""
+    """The calls of one connection, encoded: `data[offsets[i]:offsets[j]]` are calls i..j-1."""
 
     __slots__ = ("body_bytes", "count", "data", "offsets")
 

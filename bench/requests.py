@@ -40,7 +40,7 @@ def put_cycle(keys: int, count: int, prefix: bytes) -> list[bytes]:
 
 
 def get_bodies(keys: int, count: int, *, serializable: bool) -> list[bytes]:
-    """Single-key reads striding over the first `keys` keys, so that neighbours are not neighbours."""
+    """Single-key reads that stride over the first `keys` keys."""
     suffix = b"\x38\x01" if serializable else b""
     tag = b"\x0a" + struct.pack("B", len(key(0)))
     stride = 7919
