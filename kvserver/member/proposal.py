@@ -1,0 +1,110 @@
+"""Proposals of this member and those who wait for them.
+
+A leader's proposals get their log indexes in the order they are handed to raft, so a waiter is
+found by its entry's index and confirmed by its term: no id is looked up on the put path. Only
+proposals forwarded to another leader are found by request id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from kvserver import errors
+from kvserver.apply.command import Kind
+
+
+class Waiter(Protocol):
+    """Who is told the outcome, exactly once. `transport.Call` is one."""
+
+    def reply(self, body: bytes) -> None: ...
+
+    def fail(self, code: int, message: str) -> None: ...
+
+
+class Proposal:
+    """One command on its way through the log."""
+
+    __slots__ = ("data", "kind", "request", "request_id", "started_at", "term", "waiter")
+
+    def __init__(
+        self,
+        kind: Kind,
+        request: Any,
+        data: bytes,
+        request_id: int,
+        waiter: Waiter | None,
+        started_at: float,
+    ) -> None:
+        self.kind = kind
+        self.request = request
+        self.data = data
+        self.request_id = request_id
+        self.waiter = waiter
+        self.started_at = started_at
+        self.term = 0
+
+    def fail(self, error: errors.RequestError) -> None:
+        if self.waiter is not None:
+            self.waiter.fail(error.code, error.message)
+
+
+class CallbackWaiter:
+    """A waiter for the server's own proposals: one callback with the error, or None."""
+
+    __slots__ = ("_callback",)
+
+    def __init__(self, callback: Callable[[errors.RequestError | None], None]) -> None:
+        self._callback = callback
+
+    def reply(self, body: bytes) -> None:
+        self._callback(None)
+
+    def fail(self, code: int, message: str) -> None:
+        self._callback(errors.RequestError(message, errors.Code(code)))
+
+
+class WaitingProposals:
+    """Proposals in the log that are not applied yet, by entry index. Owner: the loop."""
+
+    __slots__ = ("_by_index",)
+
+    def __init__(self) -> None:
+        self._by_index: dict[int, Proposal] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_index)
+
+    def add(self, first_index: int, term: int, proposals: list[Proposal]) -> None:
+        index = first_index
+        by_index = self._by_index
+        for proposal in proposals:
+            proposal.term = term
+            by_index[index] = proposal
+            index += 1
+
+    def pop(self, index: int, term: int) -> Proposal | None:
+        """The proposal that became this entry. One overwritten by another leader's entry is
+        told that its outcome is unknown."""
+        proposal = self._by_index.pop(index, None)
+        if proposal is not None and proposal.term != term:
+            proposal.fail(errors.TimeoutDueToLeaderFail())
+            return None
+        return proposal
+
+    def expire(self, before: float) -> int:
+        """Fail every proposal that started before `before`; how many there were."""
+        late = []
+        for index, proposal in self._by_index.items():
+            if proposal.started_at >= before:
+                break
+            late.append(index)
+        for index in late:
+            self._by_index.pop(index).fail(errors.Timeout())
+        return len(late)
+
+    def fail_all(self, error: errors.RequestError) -> None:
+        waiting = list(self._by_index.values())
+        self._by_index.clear()
+        for proposal in waiting:
+            proposal.fail(error)
