@@ -1,0 +1,248 @@
+"""The hub: every watcher of this member, and the one place that moves them between phases.
+
+It is told each applied revision once, in order, and delivers it to the live watchers. All others
+catch up from the store in `step`. Guarantees (spec/watch.md V3-V8, W12): per watcher revisions only
+rise, each wanted event is sent once, a revision is never split, and a progress response follows
+everything up to its revision.
+
+Owner: the loop. Pure: no clock, no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from heapq import heappop, heappush
+
+from kvserver.limits import GRPC_OVERHEAD_BYTES, REQUEST_BYTES_MAX
+from kvserver.watch import messages
+from kvserver.watch.catch_up import STEP_WORK_MAX, CatchUp
+from kvserver.watch.encoded import EncodedEvents, History, Parcel
+from kvserver.watch.live import Group, LiveIndex
+from kvserver.watch.messages import Event
+from kvserver.watch.stream import Authorize, WatchStream, allow_all
+from kvserver.watch.watcher import Phase, Sink, Watcher
+
+
+class Hub:
+    """All watch streams of a member.
+
+    `history` is the store; `header(revision)` gives the encoded response header for a revision,
+    and is asked again for every response because the term in it changes. `fragment_bytes` is the
+    F of spec/watch.md D6.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        header: Callable[[int], bytes],
+        fragment_bytes: int = REQUEST_BYTES_MAX + GRPC_OVERHEAD_BYTES,
+    ) -> None:
+        self.revision = history.revision
+        """Everything up to here was told to the hub; live watchers have it all."""
+        self.events_sent = 0
+        self.streams: set[WatchStream] = set()
+        self._history = history
+        self._header = header
+        self._fragment_bytes = fragment_bytes
+        self._live = LiveIndex()
+        self._catch_up = CatchUp(history, fragment_bytes, self._served)
+        self._future: list[tuple[int, int, Watcher]] = []
+        self._sequence = 0
+
+    # -- what the runtime calls
+
+    def open_stream(self, sink: Sink, authorize: Authorize = allow_all) -> WatchStream:
+        stream = WatchStream(self, sink, authorize)
+        self.streams.add(stream)
+        return stream
+
+    def notify(self, revision: int, events: Sequence[Event]) -> None:
+        """One revision was applied. Must be called for every revision, in order."""
+        assert revision == self.revision + 1, "the hub is told every revision once, in order"
+        self.revision = revision
+        if self._future:
+            for _, watcher in self._take_due():
+                self._go_live(watcher)
+        if not self._live.size:
+            return
+        wanted = self._wanted(events)
+        if not wanted:
+            return
+        header = self._header(revision)
+        encoded = EncodedEvents(events, self._history)
+        for group, positions in wanted:
+            for kind, watchers in list(group.by_kind.items()):
+                entries = encoded.select(positions, kind)
+                if not entries:
+                    continue
+                self.events_sent += len(entries) * len(watchers)
+                slow = Parcel(entries, self._fragment_bytes).deliver(watchers, header)
+                for watcher in slow:
+                    self._park(watcher, revision)
+
+    def step(self) -> bool:
+        """Do a slice of catching up; True when more can be done at once."""
+        work = 0
+        while work < STEP_WORK_MAX:
+            watcher = self._catch_up.next_served()
+            if watcher is not None:
+                work += self._serve(watcher)
+            elif self._settle_head():
+                work += 1
+            elif self._catch_up.ready:
+                work += self._catch_up.read(self.revision)
+            else:
+                return False
+        return self.has_work
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `step` has something to do."""
+        return bool(self._catch_up.ready)
+
+    def history_replaced(self) -> None:
+        """The store was replaced by a snapshot of a later state (M4): nobody is live any more.
+
+        Every watcher goes on from its next needed revision in the new store.
+        """
+        next_revision = self.revision + 1
+        assert self._history.revision >= self.revision, "a snapshot never takes revisions back"
+        self.revision = self._history.revision
+        self._catch_up.forget_slice()
+        for stream in self.streams:
+            for watcher in stream.watchers.values():
+                if watcher.phase is Phase.LIVE:
+                    self._live.remove(watcher)
+                    self._fall_behind(watcher, next_revision)
+        for start, watcher in self._take_due():
+            self._fall_behind(watcher, start)
+
+    @property
+    def watcher_count(self) -> int:
+        return sum(len(stream.watchers) for stream in self.streams)
+
+    @property
+    def slow_watcher_count(self) -> int:
+        """Watchers that are not live, as etcd's slow_watcher_total counts them."""
+        return sum(stream.behind for stream in self.streams)
+
+    # -- what streams call
+
+    def header(self, revision: int) -> bytes:
+        return self._header(revision)
+
+    def start(self, watcher: Watcher, start_revision: int) -> None:
+        """Place a new watcher by its start_revision, 0 meaning from now on (W5)."""
+        if start_revision == 0:
+            self._go_live(watcher)
+        elif start_revision > self.revision:
+            watcher.phase = Phase.FUTURE
+            watcher.next_revision = start_revision
+            watcher.stream.behind += 1
+            self._sequence += 1  # breaks ties, so that watchers are never compared
+            heappush(self._future, (start_revision, self._sequence, watcher))
+        elif start_revision < self._history.compact_revision:
+            self._cancel_compacted(watcher)
+        else:
+            self._fall_behind(watcher, start_revision)
+
+    def stop(self, watcher: Watcher) -> None:
+        """The watcher is over: its client cancelled it or its stream closed."""
+        if watcher.phase is Phase.LIVE:
+            self._live.remove(watcher)
+        elif watcher.phase is not Phase.CANCELED:
+            watcher.stream.behind -= 1
+            self._catch_up.ready.pop(watcher, None)
+            watcher.stream.parked.pop(watcher, None)
+        watcher.phase = Phase.CANCELED  # the heap of future watchers skips it by that
+
+    def resume(self, watchers: Sequence[Watcher]) -> None:
+        """Their sink takes responses again."""
+        for watcher in watchers:
+            self._catch_up.ready[watcher] = None
+
+    # -- phases
+
+    def _go_live(self, watcher: Watcher) -> None:
+        watcher.phase = Phase.LIVE
+        self._live.add(watcher)
+
+    def _fall_behind(self, watcher: Watcher, next_revision: int) -> None:
+        watcher.phase = Phase.LAGGING
+        watcher.next_revision = next_revision
+        watcher.stream.behind += 1
+        self._catch_up.ready[watcher] = None
+
+    def _park(self, watcher: Watcher, revision: int) -> None:
+        """A live watcher's sink is full (D1): it reads `revision` from the store later."""
+        self._live.remove(watcher)
+        watcher.phase = Phase.LAGGING
+        watcher.next_revision = revision
+        watcher.stream.behind += 1
+        watcher.stream.parked[watcher] = None
+
+    def _take_due(self) -> Iterator[tuple[int, Watcher]]:
+        """Future watchers whose start has come, taken out of their heap."""
+        while self._future and self._future[0][0] <= self.revision:
+            start, _, watcher = heappop(self._future)
+            if watcher.phase is Phase.FUTURE:
+                watcher.stream.behind -= 1
+                yield start, watcher
+
+    def _served(self, watcher: Watcher, last: int) -> None:
+        watcher.next_revision = last + 1
+        if last >= self.revision:
+            watcher.stream.behind -= 1
+            self._go_live(watcher)
+        else:
+            self._catch_up.ready[watcher] = None
+
+    def _cancel_compacted(self, watcher: Watcher) -> None:
+        """D3. The id stays taken until the client cancels it (W10)."""
+        watcher.phase = Phase.CANCELED
+        compact_revision = self._history.compact_revision
+        watcher.sink.send(messages.compacted(self._header(0), watcher.id, compact_revision))
+
+    # -- details of notify and step
+
+    def _wanted(self, events: Sequence[Event]) -> list[tuple[Group, Sequence[int]]]:
+        """Groups and the positions of the events each of them watches."""
+        if len(events) == 1:
+            return [(group, _FIRST) for group in self._live.find(events[0].key)]
+        wanted: dict[Group, list[int]] = {}
+        for position, event in enumerate(events):
+            for group in self._live.find(event.key):
+                wanted.setdefault(group, []).append(position)
+        return list(wanted.items())
+
+    def _settle_head(self) -> bool:
+        """Take out the longest waiting watcher if it needs no reading of history."""
+        ready = self._catch_up.ready
+        if not ready:
+            return False
+        watcher = next(iter(ready))
+        if watcher.next_revision > self.revision:
+            del ready[watcher]
+            self._served(watcher, self.revision)
+            return True
+        return self._ended_by_compaction(watcher)
+
+    def _ended_by_compaction(self, watcher: Watcher) -> bool:
+        if watcher.next_revision >= self._history.compact_revision:
+            return False
+        del self._catch_up.ready[watcher]
+        watcher.stream.behind -= 1
+        self._cancel_compacted(watcher)
+        return True
+
+    def _serve(self, watcher: Watcher) -> int:
+        if self._ended_by_compaction(watcher):
+            return 1
+        work, is_sent = self._catch_up.serve(watcher, lambda: self._header(self.revision))
+        if not is_sent:
+            del self._catch_up.ready[watcher]
+            watcher.stream.parked[watcher] = None
+        return work
+
+
+_FIRST = (0,)
