@@ -25,7 +25,7 @@ class Compactor(Protocol):
 
 
 class PeriodicCompactor:
-    """Keeps `retention_seconds` of history: samples the revision every tenth of an interval (A3)."""
+    """Keeps `retention_seconds` of history; samples ten revisions per interval (A3)."""
 
     def __init__(self, retention_seconds: float, now: float) -> None:
         interval = min(retention_seconds, HOUR_SECONDS)

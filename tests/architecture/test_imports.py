@@ -1,4 +1,4 @@
-"""The house's dependency directions, read from the imports (ARCHITECTURE.md, "Who may import whom")."""
+"""The house's dependency directions, read from the imports (see ARCHITECTURE.md)."""
 
 from __future__ import annotations
 
