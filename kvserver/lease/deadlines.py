@@ -51,7 +51,8 @@ class Deadlines:
 
     def due(self, now: float, count_max: int, retry_seconds: float) -> list[int]:
         """Expired leases, soonest first; each is looked at again after `retry_seconds` (E1, E2)."""
-        heap, found = self._heap, []
+        heap = self._heap
+        found: list[int] = []
         while heap and heap[0][0] <= now and len(found) < count_max:
             when, lease_id = heappop(heap)
             lease = self._leases.get(lease_id)

@@ -36,7 +36,8 @@ class NotPrimary(RequestError):
 
 def ttl_seconds_min(election_ticks: int, heartbeat_seconds: float) -> int:
     """The least TTL that survives an election (G4)."""
-    return ceil(3 * election_ticks // 2 * heartbeat_seconds)
+    beats = 3 * election_ticks // 2
+    return ceil(round(beats * heartbeat_seconds, 6))  # 30 beats of 0.1 s are 3 s, not a bit more
 
 
 class Lessor:

@@ -30,11 +30,22 @@ SLICE_BYTES_MAX = 8 * 1024 * 1024
 class Slice:
     """A run of whole revisions, read once for all watchers that need part of it."""
 
-    __slots__ = ("_events", "_keys", "_limit", "_positions", "_revisions", "bytes", "first", "last")
+    __slots__ = (
+        "_events",
+        "_keys",
+        "_limit",
+        "_positions",
+        "_revisions",
+        "bytes",
+        "compact_revision",
+        "first",
+        "last",
+    )
 
-    def __init__(self, first: int, last: int) -> None:
+    def __init__(self, first: int, last: int, compact_revision: int) -> None:
         self.first = first
         self.last = last
+        self.compact_revision = compact_revision
         self.bytes = 0
         self._limit = WATCH_CATCH_UP_REVISIONS_MAX
         self._events: list[Event] = []
@@ -105,6 +116,7 @@ class CatchUp:
     def forget_slice(self) -> None:
         """Drop what was read: the store is another one now (M4), or nobody needs it."""
         self._slice = None
+        self._is_whole = False
         self._encoded = None
         self._cohort = []
         self._parcels = {}
@@ -114,9 +126,11 @@ class CatchUp:
 
         Needs at least one ready watcher, whose cursor is neither compacted nor past `revision`.
         """
-        if self._slice is None:
-            self._slice = Slice(next(iter(self.ready)).next_revision, revision)
-            self._is_whole = False
+        compact_revision = self._history.compact_revision
+        if self._slice is None or self._slice.compact_revision != compact_revision:
+            # Begin again after a compaction: what is left to read may be gone.
+            first = next(iter(self.ready)).next_revision
+            self._slice = Slice(first, revision, compact_revision)
         events, self._is_whole = self._slice.read(self._history)
         if self._is_whole:
             first, last = self._slice.first, self._slice.last
@@ -133,7 +147,6 @@ class CatchUp:
                 return watcher
         if self._is_whole:
             self.forget_slice()
-            self._is_whole = False
         return None
 
     def serve(self, watcher: Watcher, header: Callable[[], bytes]) -> tuple[int, bool]:
