@@ -24,8 +24,17 @@ PUT_COST_BYTES = 256
 LEASE_COST_BYTES = 64
 FLUSH_INTERVAL_SECONDS = 0.1
 FLUSH_RECORDS_MAX = 10_000
+FLUSH_BYTES_MAX = 16 * 1024 * 1024
+"""Record bytes that start a flush before its time."""
+UNFLUSHED_BYTES_MAX = 256 * 1024 * 1024
+"""Applied bytes that LMDB does not have yet; beyond it new proposals wait (a slow disk, or a
+defragmentation under heavy load, must not grow memory without bound)."""
 FLUSH_SLICE_RECORDS = 1000
 """Records the flush thread writes per turn it is granted (about 0.3 ms)."""
+FLUSH_SLICE_BYTES = 1024 * 1024
+"""The same for large values: a slice ends with the record that reaches this."""
+GRANT_SECONDS_MAX = 0.01
+"""The loop waits no longer than this for a slice it granted."""
 COMPACTION_BATCH_REVISIONS = 1000
 COMPACTION_SLEEP_SECONDS = 0.01
 
@@ -58,6 +67,8 @@ SNAPSHOT_CATCH_UP_ENTRIES = 5000
 WAL_SEGMENT_BYTES = 64_000_000
 WAL_PAGE_BYTES = 4096
 SECTOR_BYTES = 512
+WAL_UNSYNCED_BYTES_MAX = 65_536
+"""Bytes written without a sync that the next sync writes again; beyond it the file is synced."""
 WAL_FILES_MAX = 5
 SNAPSHOT_FILES_MAX = 5
 PURGE_INTERVAL_SECONDS = 30.0
@@ -66,5 +77,8 @@ assert TXN_OPS_MAX > 0
 assert LEASE_COST_BYTES < PUT_COST_BYTES < REQUEST_BYTES_MAX
 assert HEARTBEAT_SECONDS * 5 <= ELECTION_SECONDS
 assert FLUSH_SLICE_RECORDS <= FLUSH_RECORDS_MAX
+assert REQUEST_BYTES_MAX < FLUSH_BYTES_MAX < UNFLUSHED_BYTES_MAX
 assert WATCH_PROGRESS_INTERVAL_SECONDS >= WATCH_PROGRESS_INTERVAL_SECONDS_MIN
 assert SNAPSHOT_CATCH_UP_ENTRIES < SNAPSHOT_ENTRIES
+assert WAL_UNSYNCED_BYTES_MAX < WAL_SEGMENT_BYTES
+assert WAL_PAGE_BYTES % SECTOR_BYTES == 0
