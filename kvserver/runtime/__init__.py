@@ -1,1 +1,1 @@
-"""The loop and its two helper threads: where pure duties meet the clock, the disk and the network."""
+"""The loop and its two helper threads: where pure duties meet clock, disk and network."""

@@ -118,6 +118,11 @@ class Backend(Protocol):
     def pending_records(self) -> int:
         """Changes that the next flush would carry (marks alone count as none)."""
 
+    @property
+    def pending_bytes(self) -> int:
+        """Records that no flush has finished yet. A quota check may add them to `size_bytes`,
+        which moves only with a flush."""
+
     def begin_flush(self) -> Job | None:
         """Swap the active buffer out. None when nothing changed, not even the marks, or when a job
         is under way."""

@@ -16,6 +16,7 @@ from kvserver.mvcc.backend.tables import (
     CONF_STATE,
     CONSISTENT_INDEX,
     KEY,
+    MARKS,
     META,
     SMALL_TABLES,
     TABLES,
@@ -23,10 +24,16 @@ from kvserver.mvcc.backend.tables import (
 )
 
 SLICE_RECORDS = 1000
-MARK_KEYS = (CONSISTENT_INDEX, TERM, CONF_STATE)
 
 Change = tuple[str, bytes, bytes | None]
 Contents = dict[str, dict[bytes, bytes]]
+
+
+def _small(table: str) -> str:
+    """The table's own name; KeyError, as from the real backend, for the key table and unknowns."""
+    if table not in SMALL_TABLES:
+        raise KeyError(table)
+    return table
 
 
 def _apply(contents: Contents, changes: list[Change]) -> None:
@@ -102,7 +109,8 @@ class MemoryBackend:
         return MemoryBackend({table: dict(rows) for table, rows in self._durable.items()})
 
     def append(self, revision_key: bytes, record: bytes) -> None:
-        assert revision_key > self._last_key, "revision keys ascend"
+        if revision_key <= self._last_key:
+            raise FatalError(f"revision {revision_key.hex()} was appended out of order")
         self._last_key = revision_key
         self._sorted_keys.append(revision_key)
         self._change(KEY, revision_key, record)
@@ -140,20 +148,16 @@ class MemoryBackend:
             self._change(KEY, key, None)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
-        assert table in SMALL_TABLES, table
-        self._change(table, key, value)
+        self._change(_small(table), key, value)
 
     def delete(self, table: str, key: bytes) -> None:
-        assert table in SMALL_TABLES, table
-        self._change(table, key, None)
+        self._change(_small(table), key, None)
 
     def get_from(self, table: str, key: bytes) -> bytes | None:
-        assert table in SMALL_TABLES, table
-        return self._now[table].get(key)
+        return self._now[_small(table)].get(key)
 
     def items(self, table: str) -> list[Pair]:
-        assert table in SMALL_TABLES, table
-        return sorted(self._now[table].items())
+        return sorted(self._now[_small(table)].items())
 
     def commit_marks(self, consistent_index: int, term: int, conf_state: bytes) -> None:
         new = {CONSISTENT_INDEX: consistent_index.to_bytes(8), TERM: term.to_bytes(8)}
@@ -174,12 +178,16 @@ class MemoryBackend:
     def pending_records(self) -> int:
         return self._pending
 
+    @property
+    def pending_bytes(self) -> int:
+        return sum(len(v) for table, _, v in self._changes if table == KEY and v is not None)
+
     def begin_flush(self) -> Job | None:
         if self._job is not None or not (self._changes or self._marks_changed):
             return None
         self._settled = self.durable_index
         meta = self._now[META]
-        marks: list[Change] = [(META, key, meta[key]) for key in MARK_KEYS if key in meta]
+        marks: list[Change] = [(META, key, meta[key]) for key in MARKS if key in meta]
         self._job = _FlushJob(self._durable, [*self._changes, *marks])
         self._changes = []
         self._pending = 0

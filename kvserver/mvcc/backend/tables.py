@@ -34,6 +34,7 @@ TABLES: Final = (KEY, *SMALL_TABLES)
 CONSISTENT_INDEX: Final = b"consistent_index"
 TERM: Final = b"term"
 CONF_STATE: Final = b"confState"
+MARKS: Final = (CONSISTENT_INDEX, TERM, CONF_STATE)
 # Keys of `meta` that the store and the server write with `put`.
 SCHEDULED_COMPACT_REVISION: Final = b"scheduledCompactRev"
 FINISHED_COMPACT_REVISION: Final = b"finishedCompactRev"
