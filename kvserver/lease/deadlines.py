@@ -58,7 +58,7 @@ class Deadlines:
             lease = self._leases.get(lease_id)
             if lease is None or lease.queued_at != when:
                 continue
-            if lease.deadline > now:
+            if lease.deadline > when:  # renewed since, so its turn comes later
                 self.queue(lease_id, lease, lease.deadline)
             else:
                 found.append(lease_id)
