@@ -1,0 +1,1 @@
+"""gRPC services and plain HTTP endpoints: one thin file each, validation and status texts."""

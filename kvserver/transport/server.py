@@ -1,0 +1,159 @@
+"""Listeners and their end: what the composition root builds and starts. Owner: the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as tls
+from collections.abc import Iterable
+from typing import Any
+
+from kvserver.transport.accept import Accepted, Handshakes
+from kvserver.transport.counters import Counters
+from kvserver.transport.deadlines import DeadlineWheel
+from kvserver.transport.endpoint import (
+    Endpoint,
+    ErrorStatus,
+    HttpHandler,
+    Log,
+    WantsBodyStream,
+)
+from kvserver.transport.head import HeadFactory
+from kvserver.transport.limits import TransportLimits
+from kvserver.transport.method import Method
+
+ALPN_PROTOCOLS = ["h2", "http/1.1"]
+"""What the owner of an SSLContext passes to `set_alpn_protocols`."""
+BACKLOG = 4096
+_CLOSE_SECONDS = 0.5
+
+
+def _no_log(level: str, message: str, fields: dict[str, Any]) -> None:
+    """Nobody listens."""
+
+
+class Server:
+    """One set of methods on any number of listeners."""
+
+    def __init__(
+        self,
+        methods: Iterable[Method],
+        http_handler: HttpHandler | None = None,
+        limits: TransportLimits | None = None,
+        log: Log = _no_log,
+        error_status: ErrorStatus | None = None,
+        wants_body_stream: WantsBodyStream | None = None,
+    ) -> None:
+        self.counters = Counters()
+        self._methods = {method.path: method for method in methods}
+        for path, method in self._methods.items():
+            self.counters.methods[path] = method.counters
+        self._http_handler = http_handler
+        self._limits = limits or TransportLimits()
+        self._log = log
+        self._error_status = error_status
+        self._wants_body_stream = wants_body_stream
+        self._wheel: DeadlineWheel | None = None
+        self._listeners: list[asyncio.Server] = []
+        self._endpoints: list[Endpoint] = []
+        self._changed: asyncio.Event | None = None
+
+    @property
+    def open_streams(self) -> int:
+        return sum(c.open_streams for e in self._endpoints for c in e.connections)
+
+    @property
+    def open_connections(self) -> int:
+        return self.counters.connections_open
+
+    async def listen_tcp(
+        self,
+        host: str,
+        port: int,
+        ssl: tls.SSLContext | None = None,
+        serve_grpc: bool = True,
+        serve_http: bool = True,
+    ) -> tuple[str, int]:
+        """Starts a listener; the address it is bound to. `ssl` has ALPN_PROTOCOLS set."""
+        loop = asyncio.get_running_loop()
+        endpoint = self._endpoint(loop, ssl is not None, serve_grpc, serve_http)
+        handshakes = Handshakes()
+        listener = await loop.create_server(
+            lambda: Accepted(endpoint, ssl, handshakes),
+            host,
+            port,
+            backlog=BACKLOG,
+            reuse_address=True,
+        )
+        self._endpoints.append(endpoint)
+        self._listeners.append(listener)
+        name = listener.sockets[0].getsockname()
+        return name[0], name[1]
+
+    async def listen_unix(self, path: str, serve_grpc: bool = True, serve_http: bool = True) -> str:
+        loop = asyncio.get_running_loop()
+        endpoint = self._endpoint(loop, False, serve_grpc, serve_http)
+        handshakes = Handshakes()
+        listener = await loop.create_unix_server(
+            lambda: Accepted(endpoint, None, handshakes), path, backlog=BACKLOG
+        )
+        self._endpoints.append(endpoint)
+        self._listeners.append(listener)
+        return path
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Accepts nothing more, lets open calls end, then closes what is left."""
+        for listener in self._listeners:
+            listener.close()
+        self._changed = asyncio.Event()
+        for endpoint in self._endpoints:
+            endpoint.draining = True
+            endpoint.closed = self._changed.set
+            for connection in tuple(endpoint.connections):
+                connection.begin_drain()
+        await self._all_closed(grace_seconds)
+        for endpoint in self._endpoints:
+            for connection in tuple(endpoint.connections):
+                connection.abort()
+        await self._all_closed(_CLOSE_SECONDS)
+        self._listeners.clear()
+        if self._wheel is not None:
+            self._wheel.close()
+
+    async def _all_closed(self, seconds: float) -> None:
+        assert self._changed is not None
+        try:
+            async with asyncio.timeout(seconds):
+                while any(endpoint.connections for endpoint in self._endpoints):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def _endpoint(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        secure: bool,
+        serve_grpc: bool,
+        serve_http: bool,
+    ) -> Endpoint:
+        if self._wheel is None:
+            self._wheel = DeadlineWheel(loop)
+        # HTTP/2 without TLS is gRPC only (spec/wire-api.md §3.4).
+        heads = HeadFactory(
+            self._methods,
+            self._limits.header_list_bytes_max,
+            serve_grpc,
+            serve_http and secure and self._http_handler is not None,
+        )
+        return Endpoint(
+            loop,
+            self._limits,
+            self.counters,
+            self._wheel,
+            heads,
+            self._http_handler if serve_http else None,
+            self._log,
+            self._error_status,
+            self._wants_body_stream,
+            serve_grpc,
+        )
