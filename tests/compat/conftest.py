@@ -1,0 +1,78 @@
+"""Fixtures: real etcds of both lines, and the member under comparison.
+
+The subject is Keydeck. `KEYDECK_COMPAT_SUBJECT` names an etcd binary to put in its place, which
+is how the harness itself is tried. Without a real etcd these tests are skipped, unless
+`KEYDECK_REQUIRE_ETCD` is set, as it is in CI.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.etcd_binaries import EtcdRelease, find_etcd34, find_etcd35, release_at
+from tests.support.servers_proc import ServerProcess, etcd_server, keydeck_server
+
+SUBJECT_VARIABLE = "KEYDECK_COMPAT_SUBJECT"
+StartMember = Callable[..., ServerProcess]
+
+
+def require(release: EtcdRelease | None, line: str) -> EtcdRelease:
+    if release is None:
+        if os.environ.get("KEYDECK_REQUIRE_ETCD"):
+            pytest.fail(f"etcd {line} is required here and cannot be found")
+        pytest.skip(f"no etcd {line} on this machine")
+    return release
+
+
+@pytest.fixture(params=["3.4", "3.5"])
+def release(request: pytest.FixtureRequest) -> EtcdRelease:
+    """Each of the two real etcds in turn."""
+    find = find_etcd34 if request.param == "3.4" else find_etcd35
+    return require(find(), request.param)
+
+
+@pytest.fixture
+def release35() -> EtcdRelease:
+    return require(find_etcd35(), "3.5")
+
+
+@pytest.fixture
+def start_etcd(tmp_path: Path) -> Iterator[StartMember]:
+    """Starts fresh etcd members; all are stopped when the test ends."""
+    yield from _starter(tmp_path, "etcd", etcd_server)
+
+
+@pytest.fixture
+def start_subject(tmp_path: Path) -> Iterator[StartMember]:
+    """Starts fresh members of the server under comparison."""
+    path = os.environ.get(SUBJECT_VARIABLE)
+    if not path:
+        yield from _starter(tmp_path, "keydeck", keydeck_server)
+        return
+    stand_in = release_at(Path(path))
+    assert stand_in is not None, f"{path} is not an etcd"
+    yield from _starter(
+        tmp_path, "subject", lambda data, **options: etcd_server(stand_in, data, **options)
+    )
+
+
+def _starter(
+    tmp_path: Path, name: str, make: Callable[..., ServerProcess]
+) -> Iterator[StartMember]:
+    started: list[ServerProcess] = []
+
+    def start(*place: object, **options: object) -> ServerProcess:
+        directory = tmp_path / f"{name}-{len(started)}" / "data"
+        server = make(*place, directory, **options)
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        if server.running():
+            server.terminate()
