@@ -37,7 +37,8 @@ class FileSystem(Protocol):
     def close(self, handle: int) -> None:
         """Close; a lock held through the handle is gone with it."""
 
-    def read_file(self, path: str) -> bytes: ...
+    def read_file(self, path: str, size_max: int = -1) -> bytes:
+        """The content, or its first `size_max` bytes."""
 
     def size(self, handle: int) -> int: ...
 
@@ -96,9 +97,9 @@ class RealFileSystem:
     def close(self, handle: int) -> None:
         os.close(handle)
 
-    def read_file(self, path: str) -> bytes:
+    def read_file(self, path: str, size_max: int = -1) -> bytes:
         with open(path, "rb") as file:
-            return file.read()
+            return file.read(size_max)
 
     def size(self, handle: int) -> int:
         return os.fstat(handle).st_size
