@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kvserver.proto import rpc_pb2 as rpc
-from tests.compat.driver import KV, MAINTENANCE
+from tests.compat.driver import KV, LEASE, MAINTENANCE
 
 if TYPE_CHECKING:
     from tests.compat.compare import Outcome
@@ -183,6 +183,21 @@ def first_failure_wins(case: Case) -> bool:
     )
 
 
+def negative_leases_restored(case: Case) -> bool:
+    """P4: leases survive a restart, those with negative ids too (3.5.1 forgets them)."""
+    if not case.world.restarted or case.reference.code or case.subject.code:
+        return False
+    one, other = case.reference.reply, case.subject.reply
+    if case.path == LEASE + "LeaseLeases":
+        return [lease for lease in other.leases if lease.ID > 0] == list(one.leases)
+    return (
+        case.path == LEASE + "LeaseTimeToLive"
+        and case.request.ID < 0
+        and one.grantedTTL == 0
+        and other.grantedTTL > 0
+    )
+
+
 _SORT_FIELDS = {
     rpc.RangeRequest.VERSION: "version",
     rpc.RangeRequest.CREATE: "create_revision",
@@ -250,6 +265,7 @@ RULES = (
     Rule("spec/kv.md X3", ((3, 4, 27), (3, 5, 10)), explains=hash_at_compacted),
     Rule("spec/kv.md P4", ((3, 7, 0),), explains=lease_before_key),
     Rule("spec/kv.md T10", ((3, 6, 0),), explains=first_failure_wins),
+    Rule("spec/lease.md P4", ((3, 4, 23), (3, 5, 2), (3, 6, 0)), explains=negative_leases_restored),
     Rule(
         "spec/watch.md D5", ((3, 4, 36), (3, 5, 18), (3, 6, 0)), explains_watch=tombstone_at_start
     ),

@@ -40,6 +40,7 @@ class World:
     alarms: set[tuple[int, int]] = field(default_factory=set)
     """Raised at the moment, as (member id, type)."""
     compactions: list[int] = field(default_factory=list)
+    restarted: bool = False
 
 
 class Generator:

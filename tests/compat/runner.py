@@ -62,6 +62,7 @@ class Comparison:
         self.reference, self.subject = reference, subject
         # Hashes of earlier compactions live in memory only (spec/kv.md X5).
         self.generator.world.compactions.clear()
+        self.generator.world.restarted = True
         with self._drivers() as drivers:
             judge = Judge(*self.versions, self.generator.world)
             self._step(drivers, judge, _closing_questions(self.generator))
