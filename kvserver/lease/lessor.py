@@ -56,6 +56,7 @@ class Lessor:
         self._deadlines = Deadlines(self._leases)
         self._checkpoints = Checkpoints(self._leases) if checkpoints else None
         self._waiting: dict[int, list[Callable[[], None]]] = {}
+        self._waiting_for_promotion: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -174,6 +175,13 @@ class Lessor:
         else:
             callback()
 
+    def when_primary(self, callback: Callable[[], None]) -> None:
+        """Call once when this lessor is primary; maybe now."""
+        if self.is_primary:
+            callback()
+        else:
+            self._waiting_for_promotion.append(callback)
+
     def time_to_live(self, lease_id: int, now: float) -> tuple[int, int]:
         """Whole seconds left and the granted TTL; (-1, 0) when unknown (T1, T2)."""
         if not self.is_primary:
@@ -214,6 +222,9 @@ class Lessor:
         self._deadlines.rebuild()
         if self._checkpoints is not None:
             self._checkpoints.schedule_all(now)
+        waiting, self._waiting_for_promotion = self._waiting_for_promotion, []
+        for callback in waiting:
+            callback()
 
     def demote(self) -> None:
         """Stop being primary: nothing expires here until the next promotion (P3)."""

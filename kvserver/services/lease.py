@@ -1,0 +1,289 @@
+"""The Lease service: grants and revokes go to the log, the rest asks the primary's lessor
+(spec/lease.md).
+
+A keep-alive is answered without a task or a future unless the lease is past its deadline, has a
+checkpoint to clear, or there is no primary here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+from kvserver import errors
+from kvserver.apply.command import Kind
+from kvserver.lease import Lessor, NotPrimary
+from kvserver.limits import LEASE_COST_BYTES
+from kvserver.proto import internal_pb2, rpc_pb2
+from kvserver.services.gate import Gate, parse
+from kvserver.services.leader_guard import LeaderGuard
+from kvserver.transport import Call, Method, Stream
+
+PREFIX = "/etcdserverpb.Lease/"
+APPLIED_WAIT_SECONDS_MAX = 1.0
+"""How long a leader lets a lease call wait for what is committed to be applied (K7, T3)."""
+
+Authorize = Callable[[Call | Stream, str, Iterable[bytes]], None]
+"""(call, "read" or "write", keys of the lease): raises `RequestError` when the caller may not.
+With no keys it asks only for a known caller (spec/lease.md G1, K11, T4, L2)."""
+
+
+class LeaderLeases(Protocol):
+    """The leader's lessor, as a member that is not the leader reaches it (K6, T1).
+
+    Both raise `NoLeader` or `Timeout` when the leader cannot be asked.
+    """
+
+    async def renew(self, lease_id: int) -> int: ...
+
+    async def time_to_live(
+        self, request: rpc_pb2.LeaseTimeToLiveRequest
+    ) -> rpc_pb2.LeaseTimeToLiveResponse: ...
+
+
+class LeaseMember(Protocol):
+    """What the service asks of the member."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def clock(self) -> Any: ...
+    @property
+    def store(self) -> Any: ...
+    @property
+    def lessor(self) -> Lessor: ...
+    @property
+    def request_ids(self) -> Any: ...
+    @property
+    def applied_index(self) -> int: ...
+    @property
+    def node(self) -> Any:
+        """The raft node; `committed` is asked of it."""
+
+    @property
+    def request_timeout_seconds(self) -> float: ...
+    @property
+    def header(self) -> Callable[[int], bytes]: ...
+
+    def check_quota(self, cost: int) -> None: ...
+
+    def propose(self, kind: Kind, request: Any, body: bytes, waiter: Any) -> None: ...
+
+    async def readable(self) -> None:
+        """Returns when what was committed before is applied here. Raises `RequestError`."""
+
+
+class LeaseService:
+    """Handlers of `etcdserverpb.Lease`."""
+
+    def __init__(
+        self,
+        member: LeaseMember,
+        gate: Gate,
+        guard: LeaderGuard,
+        leader: LeaderLeases | None = None,
+        authorize: Authorize | None = None,
+    ) -> None:
+        self._member = member
+        self._gate = gate
+        self._guard = guard
+        self._leader = leader
+        self._authorize = authorize
+
+    def methods(self, request_bytes_max: int) -> Iterator[Method]:
+        unary = {
+            "LeaseGrant": self.grant,
+            "LeaseRevoke": self.revoke,
+            "LeaseTimeToLive": self.time_to_live,
+            "LeaseLeases": self.leases,
+        }
+        for name, handler in unary.items():
+            yield Method(PREFIX + name, "unary", self._gate.unary(handler), request_bytes_max)
+        yield Method(PREFIX + "LeaseKeepAlive", "stream", self.keep_alive, request_bytes_max)
+
+    # -- through the log
+
+    def grant(self, call: Call, body: bytes) -> None:
+        request = parse(rpc_pb2.LeaseGrantRequest, body)
+        self._permit(call, "write", ())
+        member = self._member
+        member.check_quota(LEASE_COST_BYTES)
+        if request.ID == 0:  # picked here, so that it is the same on every member (G2)
+            while request.ID == 0 or member.lessor.exists(request.ID):
+                request.ID = member.request_ids.next_lease_id()
+            body = request.SerializeToString()
+        member.propose(Kind.LEASE_GRANT, request, body, call)
+
+    def revoke(self, call: Call, body: bytes) -> None:
+        request = parse(rpc_pb2.LeaseRevokeRequest, body)
+        self._permit(call, "write", ())
+        self._member.propose(Kind.LEASE_REVOKE, request, body, call)
+
+    # -- reads
+
+    def leases(self, call: Call, body: bytes) -> bytes:
+        """Of this member, without asking anybody (L1)."""
+        parse(rpc_pb2.LeaseLeasesRequest, body)
+        member = self._member
+        ids = member.lessor.leases()
+        if self._authorize is not None:
+            for lease_id in ids:
+                self._authorize(call, "read", member.lessor.keys(lease_id))
+        response = rpc_pb2.LeaseLeasesResponse(
+            leases=[rpc_pb2.LeaseStatus(ID=lease_id) for lease_id in ids]
+        )
+        return member.header(member.store.revision) + response.SerializeToString()
+
+    def time_to_live(self, call: Call, body: bytes) -> bytes | None:
+        request = parse(rpc_pb2.LeaseTimeToLiveRequest, body)
+        member = self._member
+        if member.lessor.is_primary and not self._is_behind():
+            return self._time_to_live(call, request)
+        task = member.loop.create_task(self._time_to_live_later(call, request))
+        call.on_cancel = lambda: _cancel(task)
+        return None
+
+    def _time_to_live(self, call: Call, request: rpc_pb2.LeaseTimeToLiveRequest) -> bytes:
+        member = self._member
+        lease_id = request.ID
+        ttl, granted = member.lessor.time_to_live(lease_id, member.clock.monotonic())
+        response = rpc_pb2.LeaseTimeToLiveResponse(ID=lease_id, TTL=ttl, grantedTTL=granted)
+        if request.keys:
+            keys = member.lessor.keys(lease_id)
+            self._permit(call, "read", keys)
+            response.keys.extend(keys)
+        return member.header(member.store.revision) + response.SerializeToString()
+
+    async def _time_to_live_later(
+        self, call: Call, request: rpc_pb2.LeaseTimeToLiveRequest
+    ) -> None:
+        member = self._member
+        try:
+            if not member.lessor.is_primary and self._leader is not None:
+                response = await self._leader.time_to_live(request)
+                response.ClearField("header")
+                header = member.header(member.store.revision)
+                call.reply(header + response.SerializeToString())
+                return
+            await self._primary()
+            await self._applied()
+            call.reply(self._time_to_live(call, request))
+        except NotPrimary:
+            call.fail(errors.LeaderChanged.code, errors.LeaderChanged.message)
+        except errors.RequestError as error:
+            call.fail(error.code, error.message)
+
+    # -- renewals
+
+    async def keep_alive(self, stream: Stream) -> None:
+        """One answer per request, in order (K1); ends well at the client's half-close (K9)."""
+        self._gate.open_stream(stream)
+        if stream.metadata.get("hasleader") == "true":
+            self._guard.add(stream)
+        member = self._member
+        try:
+            async for body in stream:
+                lease_id = parse(rpc_pb2.LeaseKeepAliveRequest, body).ID
+                header = member.header(member.store.revision)  # before the renewal (K5)
+                ttl = await self._renew(stream, lease_id)
+                answer = rpc_pb2.LeaseKeepAliveResponse(ID=lease_id, TTL=ttl)
+                stream.send(header + answer.SerializeToString())
+                if not stream.writable:
+                    await stream.drain()
+        finally:
+            self._guard.discard(stream)
+
+    async def _renew(self, stream: Stream, lease_id: int) -> int:
+        """The granted TTL, or 0 for a lease that is not there (any more)."""
+        member = self._member
+        lessor = member.lessor
+        if self._authorize is not None:
+            self._authorize(stream, "write", lessor.keys(lease_id))
+        while True:
+            if lessor.is_primary:
+                ttl = lessor.renew(lease_id, member.clock.monotonic())
+                if ttl:
+                    return ttl
+                if ttl is None:
+                    await self._renewable(lease_id)
+                elif self._is_behind():  # it may be in the entries not applied yet (K7)
+                    await self._applied()
+                else:
+                    return 0
+            elif self._leader is not None:
+                return await self._leader.renew(lease_id)
+            else:
+                await self._primary()
+
+    async def _renewable(self, lease_id: int) -> None:
+        """Wait until a lease that could not be renewed may be, or is gone (K4, K10)."""
+        member = self._member
+        ended: asyncio.Future[None] = member.loop.create_future()
+        if member.lessor.is_expired(lease_id, member.clock.monotonic()):
+            member.lessor.when_ended(lease_id, lambda: _settle(ended))
+            await ended
+            return
+        request = internal_pb2.LeaseCheckpointRequest()
+        request.checkpoints.add(ID=lease_id, remaining_TTL=0)
+        waiter = _FutureWaiter(ended)
+        member.propose(Kind.LEASE_CHECKPOINT, request, request.SerializeToString(), waiter)
+        await ended
+
+    # -- waiting
+
+    async def _primary(self) -> None:
+        """Wait until this member's lessor is primary; `NoLeader` after the request timeout (K6)."""
+        lessor = self._member.lessor
+        if lessor.is_primary:
+            return
+        promoted: asyncio.Future[None] = self._member.loop.create_future()
+        lessor.when_primary(lambda: _settle(promoted))
+        try:
+            async with asyncio.timeout(self._member.request_timeout_seconds):
+                await promoted
+        except TimeoutError:
+            raise errors.NoLeader from None
+
+    async def _applied(self) -> None:
+        """Wait until everything committed is applied here (K7, T3)."""
+        if not self._is_behind():
+            return
+        try:
+            async with asyncio.timeout(APPLIED_WAIT_SECONDS_MAX):
+                await self._member.readable()
+        except TimeoutError:
+            raise errors.TimeoutWaitAppliedIndex from None
+
+    def _is_behind(self) -> bool:
+        """Whether something committed is not applied here yet."""
+        return bool(self._member.node.committed > self._member.applied_index)
+
+    def _permit(self, call: Call | Stream, access: str, keys: Iterable[bytes]) -> None:
+        if self._authorize is not None:
+            self._authorize(call, access, keys)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+
+
+class _FutureWaiter:
+    """A future that waits for a proposal's outcome."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self._future = future
+
+    def reply(self, body: bytes) -> None:
+        _settle(self._future)
+
+    def fail(self, code: int, message: str) -> None:
+        if not self._future.done():
+            self._future.set_exception(errors.RequestError(message, errors.Code(code)))
