@@ -1,69 +1,82 @@
-"""The etcdctl command that does what a page does, quoted for a POSIX shell. No Django in here."""
+"""The etcdctl command that does what a page does. No Django in here.
+
+A guarded write is an `etcdctl txn` with its requests on standard input, quoted the way etcdctl
+reads them (Go string literals); anything else is a plain command quoted for a shell. A key with
+a NUL byte cannot be a shell word at all and is read by a txn too.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from dataclasses import dataclass
 
-from console.keys.paging import KeyRange
+from console.keys.byte_text import is_plain, show
 
-BARE = re.compile(rb"[A-Za-z0-9@%+=:,./_-]+\Z")
-VALUE_BYTES_MAX = 400
-"""Longer values are read from a file in the command shown: nobody pastes a megabyte."""
+BARE = re.compile(rb"[A-Za-z0-9@%+=:,./_][A-Za-z0-9@%+=:,./_-]*\Z")
+VALUE_BYTES_MAX = 4096
+"""A longer value is named by its size: nobody pastes a megabyte."""
 
 
-def quote(data: bytes) -> str:
-    """One shell word that is exactly these bytes."""
-    if BARE.match(data) and not data.startswith(b"-"):
+@dataclass(frozen=True, slots=True)
+class Etcdctl:
+    """The command line's beginning: which cluster, as whom."""
+
+    endpoints: tuple[str, ...]
+    user: str = ""
+
+    def line(self, *words: str) -> str:
+        start = ["etcdctl", f"--endpoints={','.join(self.endpoints)}"]
+        if self.user:
+            start.append(f"--user={shell_word(self.user.encode())}")
+        return " ".join([*start, *words])
+
+    def get(self, key: bytes, revision: int = 0) -> str:
+        rev = [f"--rev={revision}"] if revision else []
+        if b"\0" in key:
+            return self._txn("", " ".join(["get", *rev, go_string(key)]))
+        return self.line("get", *rev, *_operand(key))
+
+    def list(self, prefix: bytes, limit: int, revision: int = 0) -> str:
+        rev = [f"--rev={revision}"] if revision else []
+        if b"\0" in prefix:
+            words = ["get", "--prefix", f"--limit={limit}", *rev, go_string(prefix)]
+            return self._txn("", " ".join(words))
+        return self.line("get", "--prefix", f"--limit={limit}", *rev, *_operand(prefix))
+
+    def put(
+        self, key: bytes, value: bytes, *, base: int, lease: int = 0, keeps_lease: bool = False
+    ) -> str:
+        flags = ["--ignore-lease"] if keeps_lease else [f"--lease={lease:x}"] if lease else []
+        shown = go_string(value)
+        if len(value) > VALUE_BYTES_MAX:
+            shown = f'"... {len(value)} bytes ..."'
+        return self._txn(_compare(key, base), " ".join(["put", *flags, go_string(key), shown]))
+
+    def delete(self, key: bytes, *, base: int) -> str:
+        return self._txn(_compare(key, base), f"del {go_string(key)}")
+
+    def _txn(self, compare: str, then: str) -> str:
+        head = f"{compare}\n" if compare else ""
+        return f"{self.line('txn')} <<'END'\n{head}\n{then}\n\n\nEND"
+
+
+def _compare(key: bytes, mod_revision: int) -> str:
+    return f'mod({go_string(key)}) = "{mod_revision}"'
+
+
+def shell_word(data: bytes) -> str:
+    """One word of a bash command that is exactly these bytes, none of them NUL."""
+    if BARE.match(data):
         return data.decode()
-    if all(32 <= byte < 127 for byte in data):
+    if is_plain(data) or data in (b"", b" "):
         return "'" + data.decode().replace("'", "'\\''") + "'"
-    return "$'" + "".join(map(_ansi_c, data)) + "'"
+    return "$'" + show(data).replace("'", "\\'") + "'"
 
 
-def _ansi_c(byte: int) -> str:
-    if byte in b"\\'":
-        return "\\" + chr(byte)
-    if byte == 10:
-        return "\\n"
-    return chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}"
+def go_string(data: bytes) -> str:
+    """A Go string literal: byte text's escapes are Go's too, only the quote is missing."""
+    return '"' + show(data).replace('"', '\\"') + '"'
 
 
-def command(endpoints: Sequence[str], *words: str) -> str:
-    where = ",".join(endpoints)
-    return " ".join(["etcdctl", f"--endpoints={where}", *words])
-
-
-def get_key(key: bytes, revision: int = 0) -> list[str]:
-    return ["get", *_operand(key), *([f"--rev={revision}"] if revision else [])]
-
-
-def get_range(keys: KeyRange, prefix: bytes, limit: int, revision: int = 0) -> list[str]:
-    what = ["--prefix", quote(prefix)] if prefix else ["--prefix", "''"]
-    return ["get", *what, f"--limit={limit}", *([f"--rev={revision}"] if revision else [])]
-
-
-def put(key: bytes, value: bytes, *, lease: int = 0, keeps_lease: bool = False) -> list[str]:
-    flags = ["--ignore-lease"] if keeps_lease else [f"--lease={lease:x}"] if lease else []
-    if len(value) > VALUE_BYTES_MAX or b"\0" in value:
-        return ["put", *flags, *_operand(key), "< value.bin"]
-    return ["put", *flags, *_operand(key), *_operand(value)]
-
-
-def delete(key: bytes) -> list[str]:
-    return ["del", *_operand(key)]
-
-
-def guarded(key: bytes, mod_revision: int, then: Sequence[str]) -> str:
-    """An etcdctl txn, as it is typed: compares, an empty line, requests, twice an empty line."""
-    return f'mod("{_txn_text(key)}") = "{mod_revision}"\n\n{" ".join(then)}\n\n'
-
-
-def _operand(data: bytes) -> list[str]:
-    return ["--", quote(data)] if data.startswith(b"-") else [quote(data)]
-
-
-def _txn_text(key: bytes) -> str:
-    return "".join(
-        chr(byte) if 32 <= byte < 127 and byte not in b'\\"' else f"\\x{byte:02x}" for byte in key
-    )
+def _operand(data: bytes) -> tuple[str, ...]:
+    return ("--", shell_word(data)) if data.startswith(b"-") else (shell_word(data),)

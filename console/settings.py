@@ -24,7 +24,6 @@ ALLOWED_HOSTS = listed("KEYDECK_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = listed("KEYDECK_TRUSTED_ORIGINS", "")
 
 INSTALLED_APPS = [
-    "daphne",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -38,6 +37,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "console.middleware.SecurityHeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "console.middleware.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -46,9 +46,11 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "console.middleware.AccessMiddleware",
+    "console.errors.ErrorPagesMiddleware",
 ]
 
 ROOT_URLCONF = "console.urls"
+APPEND_SLASH = False
 ASGI_APPLICATION = "console.asgi.application"
 
 TEMPLATES = [
@@ -122,8 +124,6 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 if flag("KEYDECK_BEHIND_PROXY"):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-# The console's own headers say what Django's clickjacking middleware would say.
-SILENCED_SYSTEM_CHECKS = ["security.W002"]
 
 # A value of a key may be 1.5 MiB by default; a conflict page carries it more than once.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024
@@ -136,6 +136,7 @@ STORAGES = {
 }
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -1,0 +1,22 @@
+"""The console's ASGI application: Django for HTTP, Channels for websockets."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
+http = get_asgi_application()
+
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.sessions import CookieMiddleware  # noqa: E402
+from django.urls import path  # noqa: E402
+
+from console.live import NoSuchSocket  # noqa: E402
+from console.overview.consumer import OverviewConsumer  # noqa: E402
+
+sockets = [
+    path("ws/c/<slug:cluster>/overview", OverviewConsumer.as_asgi()),
+    path("<path:anything>", NoSuchSocket.as_asgi()),
+]
+
+application = ProtocolTypeRouter({"http": http, "websocket": CookieMiddleware(URLRouter(sockets))})

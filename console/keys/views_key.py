@@ -1,0 +1,102 @@
+"""One key: what it holds, at the newest or at an older revision, and its bytes as a download."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from console.access import allow
+from console.audit.record import etcdctl_for
+from console.errors import cluster_error, plain
+from console.gateway import ClusterError, Key, LeaseTime
+from console.keys.addresses import BadAddress, key_of, key_url, number_of, path_parts
+from console.keys.byte_text import show
+from console.keys.decoders import Decoder, editable_text, fitting, why_not_editable
+from console.roles import Role
+
+
+@allow(Role.VIEWER)
+def key(request: HttpRequest) -> HttpResponse:
+    try:
+        name, revision = key_of(request), number_of(request.GET.get("rev", ""))
+    except BadAddress as error:
+        return plain(request, "This address names no key", str(error), 400)
+    frame = key_frame(name)
+    try:
+        found, newest = request.gateway.key(name, revision)
+    except ClusterError as error:
+        more = {**frame, "newest_url": key_url(request.cluster, name)}
+        return cluster_error(request, error, f"Reading the key {show(name)}", **more)
+    frame |= {
+        "revision": revision,
+        "newest": newest,
+        "command": etcdctl_for(request.cluster).get(name, revision),
+    }
+    if found is None:
+        return render(request, "keys/absent.html", frame, status=404)
+    return render(request, "keys/key.html", {**frame, **_value_context(request, found)})
+
+
+def key_frame(name: bytes) -> dict[str, Any]:
+    """What every page about this key has in common."""
+    return {
+        "title": show(name),
+        "rail_current": "keys",
+        "crumbs": [("Keys", "keys"), (show(name), None)],
+        "key": name,
+        "parts": path_parts(name),
+    }
+
+
+def _value_context(request: HttpRequest, found: Key) -> dict[str, Any]:
+    assert found.value is not None
+    decoders = fitting(found.value)
+    chosen = _chosen(decoders, request.GET.get("as", ""))
+    editable = editable_text(found.value) is not None
+    return {
+        "found": found,
+        "lease": lease_of(request, found),
+        "decoders": decoders,
+        "decoder": chosen,
+        "decoded": chosen.decode(found.value),
+        "why_not_editable": None if editable else why_not_editable(found.value),
+    }
+
+
+def _chosen(decoders: list[Decoder], name: str) -> Decoder:
+    return next((decoder for decoder in decoders if decoder.name == name), decoders[0])
+
+
+def lease_of(request: HttpRequest, found: Key) -> LeaseTime | None:
+    """The lease's time to live, when it has one and it may be asked for."""
+    if not found.lease:
+        return None
+    try:
+        return request.gateway.lease_time(found.lease)  # type: ignore[no-any-return]
+    except ClusterError:
+        return None
+
+
+@allow(Role.VIEWER)
+def raw(request: HttpRequest) -> HttpResponse:
+    """The value's bytes as a download: hostile until proven otherwise, so never shown inline."""
+    try:
+        name, revision = key_of(request), number_of(request.GET.get("rev", ""))
+    except BadAddress as error:
+        return plain(request, "This address names no key", str(error), 400)
+    found, _ = request.gateway.key(name, revision)
+    if found is None:
+        return plain(request, "There is no such key", show(name), 404)
+    response = HttpResponse(found.value, content_type="application/octet-stream")
+    response["Content-Disposition"] = f'attachment; filename="{file_name(name)}"'
+    response["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    return response
+
+
+def file_name(key: bytes) -> str:
+    """The key's last piece as a harmless file name."""
+    last = key.rstrip(b"/").rsplit(b"/", 1)[-1]
+    text = "".join(chr(b) if (chr(b).isalnum() and b < 128) or b in b"._-" else "_" for b in last)
+    return text.strip("._")[:80] or "value"

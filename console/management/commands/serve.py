@@ -1,0 +1,167 @@
+"""`manage.py serve`: a member and its console, from nothing, in one command."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from console.gateway import check_endpoint, clients
+from console.serving.first_start import (
+    bootstrap_admin,
+    create_files,
+    migrate,
+    register_connection,
+)
+from console.serving.member import HOST, ChildMember, MemberFailed, command_line
+from console.serving.ports import taken
+
+
+class Command(BaseCommand):
+    help = "Start one member and the web console. Ctrl-C stops both."
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--data-dir",
+            default=str(settings.DATA_DIR),
+            help="where everything is kept (default: ./data, or KEYDECK_DATA_DIR)",
+        )
+        parser.add_argument("--client-port", type=int, default=2379, help="the member's clients")
+        parser.add_argument("--peer-port", type=int, default=2380, help="the member's peers")
+        parser.add_argument("--console-port", type=int, default=8000, help="the web console")
+        parser.add_argument(
+            "--console-host", default=HOST, help="where the console listens (default: %(default)s)"
+        )
+        parser.add_argument(
+            "--no-member", action="store_true", help="start no member: use --endpoints"
+        )
+        parser.add_argument(
+            "--endpoints",
+            default="",
+            help="with --no-member: client addresses of a cluster, with commas in between",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        os.umask(0o077)
+        # Until the reactor has its own handlers, ending means unwinding, as for Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            self._run(options)
+        except KeyboardInterrupt:
+            self.stdout.write("Stopped before it was ready.")
+
+    def _run(self, options: dict[str, Any]) -> None:
+        endpoints = self._endpoints(options)
+        self._check_ports(options)
+        create_files(settings.DATA_DIR, settings.CONSOLE_DIR)
+        migrate()
+        member = None if options["no_member"] else self._member(options)
+        try:
+            if member:
+                self._start(member)
+            password = bootstrap_admin()
+            name = "existing cluster" if options["no_member"] else "local"
+            register_connection(name, endpoints)
+            if password:
+                self._announce_password(password)
+            self._serve_console(options, member, partial(self._announce, options, endpoints))
+        finally:
+            clients.close()
+            if member:
+                member.stop()
+        self.stdout.write("Stopped.")
+
+    def _endpoints(self, options: dict[str, Any]) -> list[str]:
+        if not options["no_member"]:
+            if options["endpoints"]:
+                raise CommandError("--endpoints goes with --no-member")
+            return [f"http://{HOST}:{options['client_port']}"]
+        words = options["endpoints"].replace(",", " ").split()
+        if not words:
+            raise CommandError("--no-member needs --endpoints http://host:port,...")
+        try:
+            return [check_endpoint(word) for word in words]
+        except ValueError as error:
+            raise CommandError(f"--endpoints: {error}") from None
+
+    def _check_ports(self, options: dict[str, Any]) -> None:
+        wanted = [("--console-port", options["console_host"], options["console_port"])]
+        if not options["no_member"]:
+            wanted += [
+                ("--client-port", HOST, options["client_port"]),
+                ("--peer-port", HOST, options["peer_port"]),
+            ]
+        for flag, host, port in wanted:
+            if taken(host, port):
+                raise CommandError(
+                    f"{host}:{port} is in use by another program: end it, or choose another"
+                    f" port with {flag}"
+                )
+
+    def _member(self, options: dict[str, Any]) -> ChildMember:
+        directory = Path(settings.DATA_DIR) / "member"
+        command = command_line(directory, options["client_port"], options["peer_port"])
+        return ChildMember(command, options["client_port"])
+
+    def _start(self, member: ChildMember) -> None:
+        try:
+            member.start()
+        except MemberFailed as error:
+            raise CommandError(str(error)) from None
+
+    def _announce_password(self, password: str) -> None:
+        """At once: it is stored as a hash by now and cannot be told again."""
+        self.stdout.write("")
+        self.stdout.write("  First start. Sign in as  admin")
+        self.stdout.write(f"  with the password        {password}")
+        self.stdout.write("  It is shown this once; change it in the account menu.")
+        self.stdout.flush()
+
+    def _announce(self, options: dict[str, Any], endpoints: list[str]) -> None:
+        address = f"http://{options['console_host']}:{options['console_port']}"
+        self.stdout.write("")
+        self.stdout.write(f"  Console   {address}")
+        self.stdout.write(f"  Cluster   {', '.join(endpoints)}")
+        self.stdout.write(f"  Data      {settings.DATA_DIR}")
+        self.stdout.write("")
+        self.stdout.write("  Ctrl-C stops it.")
+        self.stdout.flush()
+
+    def _serve_console(
+        self, options: dict[str, Any], member: ChildMember | None, ready: Callable[[], None]
+    ) -> None:
+        """Runs until SIGINT or SIGTERM, or until the member ends by itself."""
+        # Importing daphne installs its reactor, which only the process that serves wants.
+        from daphne.endpoints import build_endpoint_description_strings
+        from daphne.server import Server
+        from twisted.internet import reactor
+
+        from console.asgi import application
+
+        ended: list[int] = []
+
+        def member_ended(status: int) -> None:
+            ended.append(status)
+            reactor.callFromThread(reactor.stop)
+
+        if member:
+            member.on_end(member_ended)
+        Server(
+            application=application,
+            endpoints=build_endpoint_description_strings(
+                host=options["console_host"], port=options["console_port"]
+            ),
+            server_name="keydeck",
+            ready_callable=ready,
+            websocket_handshake_timeout=10,
+            application_close_timeout=5,
+        ).run()
+        if ended:
+            raise CommandError(f"the member ended by itself with status {ended[0]}")

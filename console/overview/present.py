@@ -1,0 +1,82 @@
+"""The live region's context and its fragments: one source for page, poll and socket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+from django.template.loader import render_to_string
+
+from console.overview.health import Row
+from console.overview.sampler import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    """A row as shown: a member that is silent shows what it said last, marked as old."""
+
+    row: Row
+    shown: Any
+    seen_seconds: float | None
+
+    @property
+    def is_stale(self) -> bool:
+        return self.row.member.status is None and self.shown is not None
+
+    @property
+    def element_id(self) -> str:
+        member = self.row.member
+        return f"member-{member.hex_id or crc32(' '.join(member.endpoints).encode())}"
+
+    @property
+    def in_use_percent(self) -> float:
+        return _percent(self.shown.db_in_use_bytes, self._scale) if self.shown else 0
+
+    @property
+    def size_percent(self) -> float:
+        return _percent(self.shown.db_size_bytes, self._scale) if self.shown else 0
+
+    @property
+    def _scale(self) -> int:
+        """The quota where it is known, else the file itself."""
+        return self.shown.db_quota_bytes or self.shown.db_size_bytes
+
+
+def _percent(part: int, whole: int) -> float:
+    return round(min(100.0, 100 * part / whole), 1) if whole > 0 else 0
+
+
+def live_context(snapshot: Snapshot) -> dict[str, Any]:
+    health = snapshot.health
+    rows = [_member_row(row, snapshot) for row in health.rows]
+    known = [row.shown for row in rows if row.shown and not row.is_stale]
+    return {
+        "health": health,
+        "rows": rows,
+        "largest": max(known, key=lambda status: status.db_size_bytes, default=None),
+    }
+
+
+def _member_row(row: Row, snapshot: Snapshot) -> MemberRow:
+    last = snapshot.last_status.get(row.member.id)
+    shown = row.member.status or (last.status if last else None)
+    return MemberRow(row, shown, snapshot.seen_seconds.get(row.member.id))
+
+
+def fragments(context: dict[str, Any]) -> dict[str, str]:
+    """The region in pieces by element id, each ready to be swapped in out of band."""
+    pieces = {
+        "health-sentence": render_to_string("overview/_sentence.html", context | {"oob": True}),
+        "figures": render_to_string("overview/_figures.html", context | {"oob": True}),
+    }
+    for row in context["rows"]:
+        pieces[row.element_id] = render_to_string(
+            "overview/_member.html", {"row": row, "oob": True}
+        )
+    return pieces
+
+
+def table(context: dict[str, Any]) -> str:
+    """All member rows at once, for when the membership itself changed."""
+    return render_to_string("overview/_members.html", context | {"oob": True})

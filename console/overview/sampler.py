@@ -1,0 +1,83 @@
+"""One fan-out a cluster at a time, shared by every page and socket that looks at it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from console.gateway import Reader
+from console.models import Cluster
+from console.overview.health import Health, Member, assess
+
+SHARED_SECONDS = 1.0
+"""An answer this young serves the next who asks: fifty open tabs cost what one does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Health and, for each member by id, how long ago it last answered this console (None: not
+    since the console started)."""
+
+    health: Health
+    seen_seconds: dict[int, float | None]
+    last_status: dict[int, Member]
+
+
+@dataclass(slots=True)
+class _Slot:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    taken_at: float = float("-inf")
+    snapshot: Snapshot | None = None
+    seen_at: dict[int, float] = field(default_factory=dict)
+    last: dict[int, Member] = field(default_factory=dict)
+    stamp: object = None
+
+
+class Sampler:
+    """Thread-safe. Remembers, per member, the last status it gave: a dead member's row shows
+    how long ago, and what it said then."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._slots: dict[int, _Slot] = {}
+
+    def snapshot(self, cluster: Cluster) -> Snapshot:
+        """The members' state now, at most a second old."""
+        with self._lock:
+            slot = self._slots.get(cluster.pk)
+            if slot is None or slot.stamp != cluster.changed_at:
+                slot = self._slots[cluster.pk] = _Slot(stamp=cluster.changed_at)
+        with slot.lock:
+            now = time.monotonic()
+            if slot.snapshot is None or now - slot.taken_at > SHARED_SECONDS:
+                slot.snapshot = self._take(cluster, slot)
+                slot.taken_at = time.monotonic()
+            return slot.snapshot
+
+    def _take(self, cluster: Cluster, slot: _Slot) -> Snapshot:
+        members, list_failure = Reader(cluster).members()
+        if list_failure and slot.last and not any(member.status for member in members):
+            # Nobody answers: the members known a moment ago say more than bare endpoints.
+            members = [_silent(member, members) for member in slot.last.values()]
+        now = time.monotonic()
+        for member in members:
+            if member.status:
+                slot.seen_at[member.id] = now
+                slot.last[member.id] = member
+        if not list_failure:
+            present = {member.id for member in members}
+            slot.last = {i: member for i, member in slot.last.items() if i in present}
+        seen = {
+            member.id: now - slot.seen_at[member.id] if member.id in slot.seen_at else None
+            for member in members
+        }
+        return Snapshot(assess(members, list_failure), seen, dict(slot.last))
+
+
+def _silent(member: Member, answers: list[Member]) -> Member:
+    failure = next((answer.failure for answer in answers if answer.failure), None)
+    return Member(member.id, member.name, member.is_learner, member.endpoints, None, failure)
+
+
+sampler = Sampler()

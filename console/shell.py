@@ -1,0 +1,81 @@
+"""What every page's frame needs: rail, cluster switcher, theme. Only what exists is listed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from console.models import Account, Cluster
+from console.roles import Role
+
+THEMES = ("system", "light", "dark")
+THEME_COOKIE = "keydeck_theme"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    name: str
+    label: str
+    url: str
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    label: str
+    entries: tuple[Entry, ...]
+
+
+def context(request: HttpRequest) -> dict[str, Any]:
+    """Template context processor."""
+    theme = request.COOKIES.get(THEME_COOKIE, "system")
+    frame: dict[str, Any] = {"theme": theme if theme in THEMES else "system"}
+    account = getattr(request, "user", None)
+    if not isinstance(account, Account):
+        return frame
+    clusters = visible_clusters(account)
+    cluster = getattr(request, "cluster", None) or remembered(request, clusters)
+    role = getattr(request, "role", None) or (account.role_on(cluster) if cluster else None)
+    return frame | {
+        "clusters": clusters,
+        "cluster": cluster,
+        "role": role,
+        "may_edit": role is not None and role >= Role.EDITOR and not cluster.is_read_only,
+        "is_admin": account.is_admin,
+        "rail": rail(account, cluster),
+    }
+
+
+def visible_clusters(account: Account) -> list[Cluster]:
+    if account.is_admin:
+        return list(Cluster.objects.all())
+    return list(Cluster.objects.filter(grants__account=account))
+
+
+def remembered(request: HttpRequest, clusters: list[Cluster]) -> Cluster | None:
+    """On pages that are about no cluster: the one looked at last."""
+    slug = request.session.get("cluster")
+    return next((c for c in clusters if c.slug == slug), clusters[0] if clusters else None)
+
+
+def rail(account: Account, cluster: Cluster | None) -> list[Group]:
+    groups = []
+    if cluster:
+        keys = Entry("keys", "Keys", reverse("keys", args=[cluster.slug]), "k")
+        overview = Entry("overview", "Overview", reverse("overview", args=[cluster.slug]), "o")
+        groups += [Group("Data", (keys,)), Group("Cluster", (overview,))]
+    if account.is_admin:
+        groups.append(
+            Group(
+                "Console",
+                (
+                    Entry("audit", "Audit", reverse("audit"), "a"),
+                    Entry("clusters", "Clusters", reverse("clusters"), "c"),
+                    Entry("accounts", "Accounts", reverse("accounts"), "u"),
+                ),
+            )
+        )
+    return groups

@@ -1,0 +1,118 @@
+"""How bytes, numbers, sizes and times are written on every page."""
+
+from __future__ import annotations
+
+from django import template
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+
+from console.icons import PATHS
+from console.keys import addresses
+from console.keys.byte_text import show as show_bytes
+from console.models import Cluster
+
+register = template.Library()
+
+PREVIEW_BYTES = 160
+
+
+@register.filter
+def show(data: bytes) -> str:
+    """Bytes as byte text; the template escapes it like any text."""
+    return show_bytes(data)
+
+
+@register.filter
+def preview(value: bytes) -> str:
+    """The beginning of a value on one line."""
+    head = value[:PREVIEW_BYTES]
+    if len(value) > PREVIEW_BYTES:
+        # A character cut in two would show as stray bytes.
+        head = head.decode(errors="ignore").encode() or head
+    text = " ".join(show_bytes(head).replace(r"\x0a", " ").replace(r"\x09", " ").split())
+    return text + "…" if len(value) > PREVIEW_BYTES else text
+
+
+@register.simple_tag
+def num(value: int | None) -> SafeString | str:
+    """A number in groups of three that are copied as one number: the gaps are CSS."""
+    if value is None:
+        return "–"
+    digits = str(abs(value))
+    head = len(digits) % 3 or 3
+    groups = [digits[:head], *(digits[i : i + 3] for i in range(head, len(digits), 3))]
+    if len(groups) == 1:
+        return str(value)
+    sign = "−" if value < 0 else ""
+    spans = format_html_join("", "<i>{}</i>", ((group,) for group in groups))
+    return format_html('<span class="num">{}{}</span>', sign, spans)
+
+
+@register.filter
+def bytesize(size: int | None) -> str:
+    """1536 → 1.5 KiB. A no-break space, so that number and unit stay together."""
+    if size is None:
+        return "–"
+    if size < 1024:
+        return f"{size}\N{NO-BREAK SPACE}B"
+    amount = float(size)
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        amount /= 1024
+        if amount < 1024 or unit == "TiB":
+            break
+    digits = 0 if amount >= 100 else 1
+    return f"{amount:.{digits}f}\N{NO-BREAK SPACE}{unit}"
+
+
+@register.filter
+def duration(seconds: float | None) -> str:
+    """42 → 42 s, 192 → 3:12, 7500 → 2 h 05 min, 200000 → 2 d 7 h."""
+    if seconds is None:
+        return "–"
+    left = int(seconds)
+    if left < 60:
+        return f"{left}\N{NO-BREAK SPACE}s"
+    if left < 3600:
+        return f"{left // 60}:{left % 60:02d}"
+    if left < 86400:
+        return f"{left // 3600}\N{NO-BREAK SPACE}h {left % 3600 // 60:02d}\N{NO-BREAK SPACE}min"
+    return f"{left // 86400}\N{NO-BREAK SPACE}d {left % 86400 // 3600}\N{NO-BREAK SPACE}h"
+
+
+@register.filter
+def ago(seconds: float | None) -> str:
+    if seconds is None:
+        return "not seen"
+    return "now" if seconds < 3 else f"{duration(seconds)} ago"
+
+
+@register.filter
+def milliseconds(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    return f"{seconds * 1000:.1f}\N{NO-BREAK SPACE}ms"
+
+
+@register.simple_tag
+def key_url(cluster: Cluster, key: bytes, view: str = "key", **more: object) -> str:
+    return addresses.key_url(cluster, key, view, **{k.rstrip("_"): v for k, v in more.items() if v})
+
+
+@register.simple_tag
+def prefix_url(cluster: Cluster, prefix: bytes) -> str:
+    return addresses.list_url(cluster, prefix)
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """A decorative drawing; the words beside it carry the meaning."""
+    return format_html(
+        '<svg class="icon" viewBox="0 0 16 16" aria-hidden="true" focusable="false">{}</svg>',
+        mark_safe(PATHS[name]),
+    )
+
+
+@register.filter
+def undo_url(tags: str) -> str:
+    """The address in a message's tags that takes back what the message tells of."""
+    return next((t.removeprefix("undo:") for t in tags.split(" ") if t.startswith("undo:")), "")

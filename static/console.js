@@ -1,0 +1,156 @@
+// What htmx does not do for the console. Everything here is a comfort: without it every action
+// still works as a plain link or form.
+"use strict";
+
+(() => {
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const typing = (element) =>
+    element instanceof HTMLElement &&
+    (element.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName));
+
+  // --- things that only make sense with scripts show themselves -------------------------------
+  function reveal(root) {
+    all("[data-copy], [data-copy-text], [data-dismiss], [data-live]", root).forEach((element) => {
+      element.hidden = false;
+    });
+    all("[data-countdown]", root).forEach((element) => {
+      element.dataset.endsAt = Date.now() + Number(element.dataset.countdown) * 1000;
+    });
+  }
+
+  // --- menus, dialog, toasts, copy -------------------------------------------------------------
+  document.addEventListener("click", (event) => {
+    const target = event.target instanceof Element ? event.target : null;
+    if (!target) return;
+    all("details.menu[open]").forEach((menu) => {
+      if (!menu.contains(target)) menu.open = false;
+    });
+    const dismiss = target.closest("[data-dismiss]");
+    if (dismiss) dismiss.closest(".toast").remove();
+    const close = target.closest("[data-close]");
+    const dialog = target.closest("dialog");
+    if (close && dialog) {
+      event.preventDefault();
+      dialog.close();
+    }
+    const copy = target.closest("[data-copy], [data-copy-text]");
+    if (copy) copyFrom(copy);
+  });
+
+  async function copyFrom(button) {
+    const source = button.dataset.copy && document.querySelector(button.dataset.copy);
+    const text = source ? source.textContent : button.dataset.copyText;
+    const label = button.lastChild;
+    const before = label.textContent;
+    try {
+      await navigator.clipboard.writeText(text);
+      label.textContent = "Copied";
+    } catch {
+      label.textContent = "Not allowed";
+    }
+    setTimeout(() => { label.textContent = before; }, 1500);
+  }
+
+  document.addEventListener("htmx:afterSwap", (event) => {
+    const dialog = document.getElementById("dialog");
+    if (event.detail.target !== dialog || !dialog.children.length) return;
+    if (!dialog.open) dialog.showModal();
+    // The safe way out has the focus: a stray Enter deletes nothing.
+    const cancel = dialog.querySelector("[data-close]");
+    if (cancel) cancel.focus();
+  });
+
+  // A fragment that answers with an error page shows that page, not a fragment of it.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const detail = event.detail;
+    if (detail.xhr.status < 400) return;
+    detail.shouldSwap = true;
+    detail.isError = false;
+    detail.target = document.getElementById("main");
+    detail.selectOverride = "#main";
+    detail.swapOverride = "outerHTML";
+  });
+
+  document.addEventListener("htmx:load", (event) => reveal(event.detail.elt));
+
+  // --- countdowns ------------------------------------------------------------------------------
+  function duration(seconds) {
+    const two = (number) => String(number).padStart(2, "0");
+    if (seconds < 60) return `${seconds}\u00a0s`;
+    if (seconds < 3600) return `${Math.floor(seconds / 60)}:${two(seconds % 60)}`;
+    if (seconds < 86400) {
+      return `${Math.floor(seconds / 3600)}\u00a0h ${two(Math.floor((seconds % 3600) / 60))}\u00a0min`;
+    }
+    return `${Math.floor(seconds / 86400)}\u00a0d ${Math.floor((seconds % 86400) / 3600)}\u00a0h`;
+  }
+  setInterval(() => {
+    all("[data-ends-at]").forEach((element) => {
+      const left = Math.round((Number(element.dataset.endsAt) - Date.now()) / 1000);
+      element.textContent = left > 0 ? duration(left) : "due";
+    });
+  }, 1000);
+
+  // --- live regions: socket first, poll when there is none -------------------------------------
+  const POLL_MS = 5000;
+  let pollTimer = null;
+
+  function live(element, state, words) {
+    const chip = document.querySelector(element.dataset.liveSource);
+    if (!chip) return;
+    chip.dataset.live = state;
+    chip.querySelector(".live-text").textContent = words;
+  }
+  function poll(element) {
+    if (pollTimer) return;
+    live(element, "poll", "every 5 s");
+    pollTimer = setInterval(() => {
+      if (!document.hidden) htmx.trigger(element.dataset.livePoll, "poll");
+    }, POLL_MS);
+  }
+  document.addEventListener("htmx:wsOpen", (event) => {
+    clearInterval(pollTimer);
+    pollTimer = null;
+    live(event.target, "on", "live");
+  });
+  document.addEventListener("htmx:wsClose", (event) => {
+    const code = event.detail.event.code;
+    if (code === 4401) location.reload();
+    else if (code === 4403) live(event.target, "off", "stopped: not allowed");
+    else poll(event.target);
+  });
+
+  // --- keyboard ----------------------------------------------------------------------------------
+  let going = 0;
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") {
+      const open = document.querySelector("details.menu[open]");
+      if (open) {
+        open.open = false;
+        open.querySelector("summary").focus();
+      } else if (typing(event.target)) event.target.blur();
+      return;
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+    if (document.querySelector("dialog[open]")) return;
+    if (Date.now() - going < 1200) {
+      going = 0;
+      const entry = document.querySelector(`[data-go="${CSS.escape(event.key)}"]`);
+      if (entry) {
+        event.preventDefault();
+        entry.click();
+      }
+      return;
+    }
+    if (event.key === "g") {
+      going = Date.now();
+      return;
+    }
+    const target = document.querySelector(`[data-hotkey="${CSS.escape(event.key)}"]`);
+    if (!target) return;
+    event.preventDefault();
+    if (typing(target)) target.select();
+    else target.click();
+  });
+
+  reveal(document);
+})();
