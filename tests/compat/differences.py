@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from kvserver.proto import rpc_pb2 as rpc
 from tests.compat.driver import KV, LEASE, MAINTENANCE
+from tests.compat.operations import World, requests_of
 
 if TYPE_CHECKING:
     from tests.compat.compare import Outcome
-    from tests.compat.operations import World
 
 INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE = 3, 5, 11
 KEY_NOT_FOUND = (INVALID_ARGUMENT, "etcdserver: key not found")
@@ -80,15 +80,6 @@ def explain_watch(
         if rule.explains_watch is not None and rule.explains_watch(start, one, other, world):
             return rule.name
     return None
-
-
-def _requests_of(txn: rpc.TxnRequest, kind: str) -> Iterator[Any]:
-    """All requests of one kind in a transaction, at any depth, of both branches."""
-    for op in (*txn.success, *txn.failure):
-        if op.HasField(kind):
-            yield getattr(op, kind)
-        if op.HasField("request_txn"):
-            yield from _requests_of(op.request_txn, kind)
 
 
 def _range_pairs(request: Any, reply: Any) -> Iterator[tuple[rpc.RangeRequest, Any]]:
@@ -157,7 +148,7 @@ def lease_before_key(case: Case) -> bool:
     """P4: of a put in a transaction whose lease and key are both missing, the lease is reported."""
     if case.path != KV + "Txn":
         return False
-    both = any(p.lease and p.ignore_value for p in _requests_of(case.request, "request_put"))
+    both = any(p.lease and p.ignore_value for p in requests_of(case.request, "request_put"))
     pair = [(side.code, side.details) for side in (case.reference, case.subject)]
     return both and pair == [KEY_NOT_FOUND, LEASE_NOT_FOUND]
 
@@ -168,10 +159,10 @@ def first_failure_wins(case: Case) -> bool:
         return False
     known = {KEY_NOT_FOUND, LEASE_NOT_FOUND, COMPACTED, FUTURE}
     pair = [(side.code, side.details) for side in (case.reference, case.subject)]
-    ranges = any(r.revision for r in _requests_of(case.request, "request_range"))
+    ranges = any(r.revision for r in requests_of(case.request, "request_range"))
     puts = any(
         p.lease or p.ignore_value or p.ignore_lease
-        for p in _requests_of(case.request, "request_put")
+        for p in requests_of(case.request, "request_put")
     )
     # The old order checks all puts first: its error is a put's, the new one a range's.
     return (
