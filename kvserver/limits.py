@@ -20,6 +20,9 @@ UNAPPLIED_ENTRIES_MAX = 5000
 # Backend
 QUOTA_BYTES_DEFAULT = 2 * 1024**3
 QUOTA_BYTES_WARN = 8 * 1024**3
+BACKEND_HEADROOM_BYTES = 1024**3
+"""Address space beyond twice the quota: a full map would be fatal, address space is free."""
+BACKEND_MAP_BYTES_MIN = 16 * 1024**3
 PUT_COST_BYTES = 256
 LEASE_COST_BYTES = 64
 FLUSH_INTERVAL_SECONDS = 0.1

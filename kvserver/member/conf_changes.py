@@ -16,24 +16,25 @@ from kvserver.member.proposal import Proposal
 from kvserver.membership.cluster import REMOVE, Membership
 from kvserver.membership.codec import decode_conf_context
 from kvserver.membership.types import Member
-from kvserver.raft import ConfChange, ConfState, Entry, EntryType, RawNode, decode_conf_change
+from kvserver.raft import ConfChange, ConfState, Entry, RawNode
+from kvserver.raft.codec import decode_conf_change
 
 
 class ConfChanges:
     """Applies conf-change entries. Owner: the loop."""
 
-    def __init__(self, membership: Membership, on_conf_state: Callable[[ConfState], None]) -> None:
+    def __init__(self, membership: Membership, on_conf_state: Callable[[ConfState, int], None]) -> None:
         self._membership = membership
         self._on_conf_state = on_conf_state
 
     def apply(self, entry: Entry, node: RawNode, proposal: Proposal | None) -> None:
         failpoints.hit("beforeApplyOneConfChange")
-        if entry.type != EntryType.CONF_CHANGE:
+        change = decode_conf_change(entry)
+        if not isinstance(change, ConfChange):
             raise FatalError(
                 f"log entry {entry.index} is a joint configuration change, which no etcd release "
                 "proposes; start a release that knows it"
             )
-        change = decode_conf_change(entry.data)
         try:
             self._apply_to_membership(change, entry.index)
         except errors.RequestError as error:
@@ -41,7 +42,7 @@ class ConfChanges:
             if proposal is not None:
                 proposal.fail(error)
                 proposal = None
-        self._on_conf_state(node.apply_conf_change(change))
+        self._on_conf_state(node.apply_conf_change(change), entry.index)
         if proposal is not None and proposal.waiter is not None:
             proposal.waiter.reply(b"")
 

@@ -1,0 +1,217 @@
+"""From a data directory to everything a member starts with (spec/storage.md §6, spec/cluster.md §2).
+
+Order: the backend and its applied index; the newest snapshot that the WAL vouches for; the WAL,
+repaired if its tail is torn; raft's log; leases, alarms, membership and the key index from the
+backend. Entries after the applied index are applied again by raft itself, like any others.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from kvserver import failpoints
+from kvserver.apply.alarms import Alarms
+from kvserver.errors import FatalError
+from kvserver.fs import FileSystem
+from kvserver.lease import Lessor
+from kvserver.limits import BACKEND_HEADROOM_BYTES, BACKEND_MAP_BYTES_MIN
+from kvserver.logs import Logger
+from kvserver.membership import Member, Membership, cluster_id, member_id
+from kvserver.membership.codec import decode_conf_state, encode_conf_context
+from kvserver.mvcc.backend.lmdb import LmdbBackend
+from kvserver.mvcc.store import Store
+from kvserver.raft import (
+    ConfChange,
+    ConfChangeType,
+    ConfState,
+    Entry,
+    EntryType,
+    HardState,
+    MemoryStorage,
+    Snapshot,
+)
+from kvserver.raft.codec import encode_conf_change
+from kvserver.snap import Snapshotter, StartingPoint, open_at_newest
+from kvserver.wal import Wal, WalMetadata, decode_metadata, encode_metadata, has_segments
+
+
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """What a new cluster is founded with: this member's name, its peer URLs and the token."""
+
+    name: str
+    peer_urls: tuple[str, ...]
+    token: str
+
+
+@dataclass(slots=True)
+class Recovered:
+    """Everything that the disk holds of this member."""
+
+    member_id: int
+    cluster_id: int
+    wal: Wal
+    snapshotter: Snapshotter
+    backend: LmdbBackend
+    raft_storage: MemoryStorage
+    applied_index: int
+    snapshot_index: int
+
+
+@dataclass(slots=True)
+class State:
+    """The state machines, rebuilt from the backend."""
+
+    store: Store
+    lessor: Lessor
+    alarms: Alarms
+    membership: Membership
+
+
+def recover(
+    fs: FileSystem, snap_dir: str, wal_dir: str, founding: Founding, quota_bytes: int, log: Logger
+) -> Recovered:
+    """Open what is there, or found a new cluster where there is nothing."""
+    snapshotter = Snapshotter(fs, snap_dir, log)
+    backend_path = os.path.join(snap_dir, "db")
+    is_new = not has_segments(fs, wal_dir)
+    if is_new and fs.exists(backend_path):
+        # A crash between making the backend and the log leaves an empty backend; one with
+        # applied entries and no log is a lost WAL directory.
+        log.warn("found a backend without a write-ahead log", path=backend_path)
+    backend = LmdbBackend(backend_path, _map_bytes(quota_bytes), failpoints.hit)
+    for path in backend.removed_temporaries:
+        log.warn("removed a left-over file", path=path)
+    if is_new:
+        if backend.marks.consistent_index:
+            raise FatalError(
+                f"{backend_path!r} holds applied entries but {wal_dir!r} holds no log: the "
+                "write-ahead log is missing. Put it back, or restore this member from a snapshot"
+            )
+        return _found(fs, wal_dir, founding, snapshotter, backend, log)
+    return _reopen(fs, wal_dir, founding, snapshotter, backend, log)
+
+
+def _map_bytes(quota_bytes: int) -> int:
+    """Address space for the backend: twice the quota, so that a flush never meets its end."""
+    return max(BACKEND_MAP_BYTES_MIN, 2 * max(quota_bytes, 0) + BACKEND_HEADROOM_BYTES)
+
+
+def _found(
+    fs: FileSystem,
+    wal_dir: str,
+    founding: Founding,
+    snapshotter: Snapshotter,
+    backend: LmdbBackend,
+    log: Logger,
+) -> Recovered:
+    """A new cluster's log begins with one conf change per member (spec/raft-wire.md §4.1)."""
+    number = member_id(founding.peer_urls, founding.token)
+    cluster = cluster_id([number])
+    wal = Wal.create(fs, wal_dir, encode_metadata(WalMetadata(number, cluster)), log=log)
+    hard_state, entries = _first_entries(founding)
+    wal.save(hard_state, entries)
+    log.info("founded a cluster", cluster_id=f"{cluster:x}", local_member_id=f"{number:x}")
+    storage = MemoryStorage(hard_state=hard_state, entries=entries)
+    return Recovered(number, cluster, wal, snapshotter, backend, storage, 0, 0)
+
+
+def _first_entries(founding: Founding) -> tuple[HardState, list[Entry]]:
+    number = member_id(founding.peer_urls, founding.token)
+    member = Member(number, founding.peer_urls, founding.name)
+    change = ConfChange(0, ConfChangeType.ADD_NODE, number, encode_conf_context(member))
+    return HardState(1, 0, 1), [Entry(1, 1, EntryType.CONF_CHANGE, encode_conf_change(change))]
+
+
+def _reopen(
+    fs: FileSystem,
+    wal_dir: str,
+    founding: Founding,
+    snapshotter: Snapshotter,
+    backend: LmdbBackend,
+    log: Logger,
+) -> Recovered:
+    point = open_at_newest(fs, wal_dir, snapshotter, log=log)
+    metadata = decode_metadata(point.contents.metadata)
+    _finish_founding(point, metadata.node_id, founding)
+    applied = backend.marks.consistent_index
+    snapshot_index = point.snapshot.index if point.snapshot else 0
+    if applied < snapshot_index:
+        raise FatalError(
+            f"the backend (index {applied}) does not match with snapshot (index {snapshot_index}): "
+            "the backend's file was lost or replaced. Restore this member from a snapshot"
+        )
+    entries = point.contents.entries
+    last = entries[-1].index if entries else snapshot_index
+    if applied > last:
+        raise FatalError(
+            f"the backend has applied entry {applied}, but the log ends at {last}: the write-ahead "
+            "log was damaged or replaced. Restore this member from a snapshot"
+        )
+    found = point.contents.hard_state
+    hard_state = HardState(found.term, found.vote, max(found.commit, applied))
+    storage = MemoryStorage(
+        snapshot=point.snapshot or Snapshot(0, 0, ConfState()),
+        hard_state=hard_state,
+        entries=entries,
+        conf_state=_conf_state(backend, point.snapshot),
+    )
+    log.info(
+        "restarting local member",
+        cluster_id=f"{metadata.cluster_id:x}",
+        local_member_id=f"{metadata.node_id:x}",
+        commit_index=hard_state.commit,
+        applied_index=applied,
+        snapshot_index=snapshot_index,
+    )
+    return Recovered(
+        metadata.node_id,
+        metadata.cluster_id,
+        point.wal,
+        snapshotter,
+        backend,
+        storage,
+        applied,
+        snapshot_index,
+    )
+
+
+def _finish_founding(point: StartingPoint, number: int, founding: Founding) -> None:
+    """A crash while the cluster was founded can leave a log that holds only its metadata."""
+    contents = point.contents
+    if point.snapshot or contents.entries or contents.hard_state != HardState():
+        return
+    if number != member_id(founding.peer_urls, founding.token):
+        raise FatalError(
+            "the log is empty and belongs to a member with other peer URLs or another cluster "
+            "token: remove the data directory, or start with the flags it was founded with"
+        )
+    contents.hard_state, contents.entries = _first_entries(founding)
+    point.wal.save(contents.hard_state, contents.entries)
+
+
+def _conf_state(backend: LmdbBackend, snapshot: Snapshot | None) -> ConfState:
+    """The configuration at the applied index."""
+    if backend.marks.conf_state:
+        return ConfState(**decode_conf_state(backend.marks.conf_state))
+    return snapshot.conf_state if snapshot else ConfState()
+
+
+def rebuild(
+    backend: LmdbBackend,
+    *,
+    ttl_min_seconds: int,
+    has_checkpoints: bool,
+    learners_max: int,
+) -> State:
+    """The state machines as of the backend's applied index."""
+    lessor = Lessor(ttl_min=ttl_min_seconds, checkpoints=has_checkpoints)
+    lessor.restore(backend.items("lease"))
+    store = Store(backend, lessor)
+    store.restore()
+    alarms = Alarms(backend)
+    alarms.restore()
+    membership = Membership(backend, learners_max)
+    membership.restore()
+    return State(store, lessor, alarms, membership)

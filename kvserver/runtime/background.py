@@ -1,0 +1,137 @@
+"""Work that is too long for one turn: large ranges, hashes, compactions (design D6).
+
+Each job is a stepper: `step()` does at most one slice and says whether it is done, `result()`
+gives the outcome. The loop is free between slices; MVCC makes the answer the same.
+Owner: the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from kvserver import errors
+from kvserver.clock import Clock
+from kvserver.limits import COMPACTION_SLEEP_SECONDS
+from kvserver.logs import Logger
+from kvserver.member.proposal import Waiter
+
+
+class Stepper(Protocol):
+    """A job in slices."""
+
+    def step(self) -> bool: ...
+
+    def close(self) -> None:
+        """Give up what the job has pinned; called when nobody waits for it any more."""
+
+
+class Caller(Waiter, Protocol):
+    """A waiter that may have gone."""
+
+    @property
+    def cancelled(self) -> bool: ...
+
+
+class CompactionStepper(Stepper, Protocol):
+    @property
+    def revision(self) -> int: ...
+
+
+class Background:
+    """Runs steppers between other callbacks of the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, log: Logger) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._log = log
+        self._compactions: deque[CompactionStepper] = deque()
+        self._compaction_waiters: list[Callable[[], None]] = []
+        self._compaction_started = 0.0
+        self._is_stopped = False
+        self.compaction_sleep_seconds = COMPACTION_SLEEP_SECONDS
+        self.on_compacted: Callable[[Callable[[], None]], None] = lambda done: done()
+        """Told when compactions have finished; calls back once that is durable."""
+
+    def stop(self) -> None:
+        self._is_stopped = True
+
+    def run(self, job: Stepper, call: Caller, reply: Callable[[], bytes]) -> None:
+        """Step `job` until it is done, then answer `call` with `reply()`."""
+
+        def slice_() -> None:
+            if call.cancelled or self._is_stopped:
+                job.close()
+                return
+            try:
+                if not job.step():
+                    self._loop.call_soon(slice_)
+                    return
+                body = reply()
+            except errors.RequestError as error:
+                call.fail(error.code, error.message)
+            else:
+                call.reply(body)
+
+        self._loop.call_soon(slice_)
+
+    # -- compaction (spec/kv.md §9)
+
+    def add_compaction(self, job: CompactionStepper) -> None:
+        """Remove in batches what this compaction drops, after those before it."""
+        self._compactions.append(job)
+        if len(self._compactions) == 1:
+            self._compaction_started = self._clock.monotonic()
+            self._loop.call_soon(self._compact_some)
+
+    def _compact_some(self) -> None:
+        if self._is_stopped:
+            return
+        job = self._compactions[0]
+        if not job.step():
+            self._loop.call_later(self.compaction_sleep_seconds, self._compact_some)
+            return
+        self._compactions.popleft()
+        now = self._clock.monotonic()
+        self._log.info(
+            "finished scheduled compaction",
+            compact_revision=job.revision,
+            took=now - self._compaction_started,
+        )
+        if self._compactions:
+            self._compaction_started = now
+            self._loop.call_soon(self._compact_some)
+            return
+        waiters, self._compaction_waiters = self._compaction_waiters, []
+        for waiter in waiters:
+            self.on_compacted(waiter)
+
+    def when_compacted(self, callback: Callable[[], None]) -> None:
+        """Call back when all compactions under way are finished and durable (Z4)."""
+        if self._compactions:
+            self._compaction_waiters.append(callback)
+        else:
+            self.on_compacted(callback)
+
+
+class PhysicalWaiter:
+    """The waiter of a physical compaction: any answer waits until removal is finished (Z4)."""
+
+    __slots__ = ("_background", "_waiter")
+
+    def __init__(self, background: Background, waiter: Waiter) -> None:
+        self._background = background
+        self._waiter = waiter
+
+    def reply(self, body: bytes) -> None:
+        waiter = self._waiter
+        self._background.when_compacted(lambda: waiter.reply(body))
+
+    def fail(self, code: int, message: str) -> None:
+        waiter = self._waiter
+        if message != errors.Compacted.message:
+            waiter.fail(code, message)
+            return
+        self._background.when_compacted(lambda: waiter.fail(code, message))

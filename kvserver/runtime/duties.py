@@ -1,0 +1,136 @@
+"""What a member does by the clock: raft ticks, lease expiry, auto-compaction, housekeeping.
+
+Every duty only proposes or schedules; the work itself happens elsewhere in slices.
+Owner: the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from kvserver import errors
+from kvserver.apply.command import Kind
+from kvserver.clock import Clock
+from kvserver.limits import (
+    LEASE_EXPIRY_INTERVAL_SECONDS,
+    LEASE_REVOKES_IN_FLIGHT_MAX,
+    LEASE_REVOKES_PER_ROUND_MAX,
+    PURGE_INTERVAL_SECONDS,
+)
+from kvserver.member.compactor import Compactor
+from kvserver.member.proposal import CallbackWaiter
+from kvserver.proto import rpc_pb2
+from kvserver.runtime.lag import LagProbe
+from kvserver.runtime.member_loop import MemberLoop
+from kvserver.runtime.storage_duty import StorageDuty
+
+
+class Duties:
+    """The periodic work of one member."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        member: MemberLoop,
+        storage: StorageDuty,
+        compactor: Compactor | None,
+        heartbeat_seconds: float,
+    ) -> None:
+        self.lag = LagProbe(loop, clock)
+        self._loop = loop
+        self._clock = clock
+        self._member = member
+        self._storage = storage
+        self._compactor = compactor
+        self._heartbeat_seconds = heartbeat_seconds
+        self._handles: dict[str, asyncio.TimerHandle] = {}
+        self._expired: list[int] = []
+        self._revokes_in_flight = 0
+
+    def start(self) -> None:
+        self.lag.start()
+        self._every("tick", self._heartbeat_seconds, self._tick)
+        self._every("leases", LEASE_EXPIRY_INTERVAL_SECONDS, self._collect_expired)
+        self._every("purge", PURGE_INTERVAL_SECONDS, self._storage.purge)
+        if self._compactor is not None:
+            self._every("compact", min(self._compactor.step_seconds, 1.0), self._auto_compact)
+
+    def stop(self) -> None:
+        self.lag.stop()
+        for handle in self._handles.values():
+            handle.cancel()
+
+    def _every(self, name: str, seconds: float, duty: Callable[[], None]) -> None:
+        """Run `duty` again and again; a late run does not make the next one early."""
+
+        def run() -> None:
+            duty()
+            self._handles[name] = self._loop.call_later(seconds, run)
+
+        self._handles[name] = self._loop.call_later(seconds, run)
+
+    def _tick(self) -> None:
+        now = self._clock.monotonic()
+        self._member.tick(now)
+
+    # -- leases (spec/lease.md §8)
+
+    def _collect_expired(self) -> None:
+        member = self._member
+        if not member.is_leader or self._expired:
+            return
+        self._expired = list(
+            member.lessor.due(self._clock.monotonic(), LEASE_REVOKES_PER_ROUND_MAX)
+        )
+        self._expired.reverse()
+        self._revoke_some()
+
+    def _revoke_some(self) -> None:
+        member = self._member
+        while self._expired and self._revokes_in_flight < LEASE_REVOKES_IN_FLIGHT_MAX:
+            if not member.is_leader or member.is_stopped:
+                self._expired.clear()
+                return
+            lease_id = self._expired.pop()
+            request = rpc_pb2.LeaseRevokeRequest(ID=lease_id)
+            self._revokes_in_flight += 1
+            try:
+                member.propose(
+                    Kind.LEASE_REVOKE,
+                    request,
+                    request.SerializeToString(),
+                    CallbackWaiter(self._revoked),
+                )
+            except errors.RequestError:
+                self._revokes_in_flight -= 1
+                self._expired.clear()
+
+    def _revoked(self, error: errors.RequestError | None) -> None:
+        self._revokes_in_flight -= 1
+        if error is None:
+            self._member.counters.leases_expired += 1
+        self._revoke_some()
+
+    # -- auto-compaction (spec/kv.md §10)
+
+    def _auto_compact(self) -> None:
+        member, compactor = self._member, self._compactor
+        assert compactor is not None
+        revision = compactor.due(self._clock.monotonic(), member.store.revision, member.is_leader)
+        if revision is None:
+            return
+
+        def done(error: errors.RequestError | None) -> None:
+            if error is None or error.message == errors.Compacted.message:
+                compactor.done(self._clock.monotonic(), revision)
+
+        request = rpc_pb2.CompactionRequest(revision=revision)
+        try:
+            member.propose(
+                Kind.COMPACTION, request, request.SerializeToString(), CallbackWaiter(done)
+            )
+        except errors.RequestError:
+            return  # tried again at the next step

@@ -1,0 +1,445 @@
+"""The loop's side of a member: it owns raft, apply, reads and everything they change (design D1).
+
+One turn: what clients proposed since the last one becomes one batch of raft entries; raft's
+`Ready` is carried out in the order `plan_ready` gives; what is committed is applied, answered and
+shown to watchers. The append and flush threads wait for disks; only values cross to them.
+
+While an append is under way no new one starts: what arrives meanwhile is the next batch (group
+commit). No request holds the loop for long: applying goes in slices (design D6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from kvserver import errors, failpoints
+from kvserver.apply.alarms import NOSPACE
+from kvserver.apply.applier import Applier
+from kvserver.apply.command import HeaderEncoder, Kind, decode_command, encode_command
+from kvserver.clock import Clock
+from kvserver.limits import SLICE_SECONDS_MAX, UNAPPLIED_ENTRIES_MAX
+from kvserver.logs import Logger
+from kvserver.member.conf_changes import ConfChanges
+from kvserver.member.header import HeaderBytes
+from kvserver.member.proposal import CallbackWaiter, Proposal, Waiter, WaitingProposals
+from kvserver.member.reads import ReadQueue
+from kvserver.membership.ids import RequestIds
+from kvserver.proto import rpc_pb2
+from kvserver.raft import Entry, EntryType, ProposalDropped, RawNode, plan_ready
+from kvserver.raft.plan import (
+    AppendEntries,
+    ApplyEntries,
+    InstallSnapshot,
+    NotifyReadStates,
+    SaveSnapshot,
+    SendAfterPersist,
+    SendMessages,
+)
+from kvserver.raft.status import Status
+from kvserver.raft.types import HardState
+from kvserver.runtime.append_thread import AppendThread
+from kvserver.runtime.storage_duty import StorageDuty
+
+ENTRIES_PER_CLOCK_LOOK = 8
+
+
+class Counters:
+    """What the loop counts for the metrics."""
+
+    def __init__(self) -> None:
+        self.proposals_failed = 0
+        self.leader_changes = 0
+        self.slow_applies = 0
+        self.read_indexes_failed = 0
+        self.slow_read_indexes = 0
+        self.late_ticks = 0
+        self.leases_expired = 0
+
+
+class MemberLoop:
+    """A running member. Owner: the loop."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        node: RawNode,
+        member_id: int,
+        applier: Applier,
+        conf_changes: ConfChanges,
+        storage: StorageDuty,
+        append: AppendThread,
+        request_ids: RequestIds,
+        header: HeaderBytes,
+        hub: Any,
+        applied_index: int,
+        request_bytes_max: int,
+        request_timeout_seconds: float,
+        election_timeout_seconds: float,
+        on_leader: Callable[[], None],
+        log: Logger,
+    ) -> None:
+        self.loop = loop
+        self.clock = clock
+        self.node = node
+        self.member_id = member_id
+        self.applier = applier
+        self.store = applier.store
+        self.lessor = applier.lessor
+        self.alarms = applier.alarms
+        self.membership = applier.membership
+        self.hub = hub
+        self.header = header
+        self.request_ids = request_ids
+        self.counters = Counters()
+        self.applied_index = applied_index
+        self.applied_term = 0
+        self.leader = 0
+        self.is_leader = False
+        self.is_learner = False
+        self.is_stopped = False
+        self.quota_bytes = applier.quota_bytes
+        self.request_timeout_seconds = request_timeout_seconds
+        self._election_timeout_seconds = election_timeout_seconds
+        self._storage = storage
+        self._append = append
+        self._conf_changes = conf_changes
+        self._request_bytes_max = request_bytes_max
+        self._header_encoder = HeaderEncoder()
+        self._new: list[Proposal] = []
+        self._waiting = WaitingProposals()
+        self._reads = ReadQueue()
+        self._to_apply: deque[Entry] = deque()
+        self._appends_under_way = 0
+        self._late_hard_state: HardState | None = None
+        self._is_turn_scheduled = False
+        self._is_apply_scheduled = False
+        self._is_hub_scheduled = False
+        self._on_leader = on_leader
+        self._log = log
+        self._nospace_raised = False
+        self._duties: dict[type, Callable[[Any], None]] = {
+            AppendEntries: self._append_entries,
+            ApplyEntries: self._apply_entries,
+            NotifyReadStates: self._notify_read_states,
+            SendMessages: self._no_peers_yet,
+            SendAfterPersist: self._no_peers_yet,
+            SaveSnapshot: self._no_peers_yet,
+            InstallSnapshot: self._no_peers_yet,
+        }
+
+    # -- proposing
+
+    def propose(self, kind: Kind, request: Any, body: bytes, waiter: Waiter | None) -> None:
+        """Put one command into the log; `waiter` hears the outcome once it is applied.
+
+        Hot: no future, no task, no closure. Raises what a client must hear at once.
+        """
+        if self.node.committed > self.applied_index + UNAPPLIED_ENTRIES_MAX:
+            raise errors.RequestTooManyRequests
+        request_id = self.request_ids.next()
+        data = encode_command(kind, body, self._header_encoder.encode(request_id))
+        if len(data) > self._request_bytes_max:
+            raise errors.RequestTooLarge
+        if self.is_stopped:
+            raise errors.Stopped
+        self._new.append(Proposal(kind, request, data, request_id, waiter, self.clock.monotonic()))
+        if not self._is_turn_scheduled:
+            self._is_turn_scheduled = True
+            self.loop.call_soon(self._turn)
+
+    def check_quota(self, cost: int) -> None:
+        """Refuse a request that does not fit and raise the alarm (spec/kv.md L5)."""
+        if self.applier.has_room_for(cost):
+            return
+        self.raise_nospace()
+        raise errors.NoSpace
+
+    def raise_nospace(self) -> None:
+        """Propose the NOSPACE alarm for this member, unless it is on its way already."""
+        if self._nospace_raised:
+            return
+        self._nospace_raised = True
+
+        def settled(error: errors.RequestError | None) -> None:
+            self._nospace_raised = False
+
+        request = rpc_pb2.AlarmRequest(
+            action=rpc_pb2.AlarmRequest.ACTIVATE, memberID=self.member_id, alarm=NOSPACE
+        )
+        self._log.warn("database space exceeded", quota_bytes=self.quota_bytes)
+        self.propose(Kind.ALARM, request, request.SerializeToString(), CallbackWaiter(settled))
+
+    def wake(self) -> None:
+        """Take a turn soon."""
+        if not self._is_turn_scheduled:
+            self._is_turn_scheduled = True
+            self.loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._is_turn_scheduled = False
+        if self.is_stopped:
+            return
+        if (
+            self._new
+            and not self._appends_under_way
+            and self.is_leader
+            and not self._storage.is_choked
+        ):
+            self._propose_new()
+        if self._reads.has_waiting and self.has_leader:
+            context = self.request_ids.next().to_bytes(8, "big")
+            self._reads.open_round(context)
+            self.node.read_index(context)
+        self.run_ready()
+
+    def _propose_new(self) -> None:
+        proposals, self._new = self._new, []
+        first = self.node.last_index + 1
+        try:
+            self.node.propose([proposal.data for proposal in proposals])
+        except ProposalDropped:
+            for proposal in proposals:
+                proposal.fail(errors.RequestError("raft proposal dropped"))
+            return
+        self._waiting.add(first, self.node.term, proposals)
+
+    # -- raft's duties
+
+    def run_ready(self) -> None:
+        """Carry out everything that raft wants done now."""
+        while self.node.has_ready():
+            ready = self.node.ready()
+            if ready.soft_state is not None:
+                self._note_leader(ready.soft_state.leader)
+            for step in plan_ready(ready):
+                self._duties[type(step)](step)
+        self._apply_some()
+
+    def _append_entries(self, step: AppendEntries) -> None:
+        if not step.must_sync:
+            self._late_hard_state = step.hard_state  # its loss costs nothing: goes with the next
+            return
+        hard_state = step.hard_state or self._late_hard_state
+        self._late_hard_state = None
+        batch = self._storage.encode(hard_state, step.entries)
+        self._appends_under_way += 1
+        number = step.number
+        self._append.submit(
+            lambda: self._storage.write(batch), lambda took: self._persisted(number, took)
+        )
+
+    def _persisted(self, number: int, took_seconds: float) -> None:
+        self._appends_under_way -= 1
+        if self.is_stopped:
+            return
+        self._storage.note_append(took_seconds)
+        self.node.persisted(number)
+        self._turn()
+
+    def _apply_entries(self, step: ApplyEntries) -> None:
+        self._to_apply.extend(step.entries)
+
+    def _notify_read_states(self, step: NotifyReadStates) -> None:
+        for state in step.read_states:
+            self._reads.confirm(state.context, state.index)
+
+    def _no_peers_yet(self, step: object) -> None:
+        raise errors.FatalError(f"a single member cannot carry out {type(step).__name__}")
+
+    def _note_leader(self, leader: int) -> None:
+        if leader and leader != self.leader:
+            self.counters.leader_changes += 1
+        self.leader = leader
+        was_leader, self.is_leader = self.is_leader, leader == self.member_id
+        self.header.set_term(self.node.term)
+        if was_leader and not self.is_leader:
+            self.lessor.demote()
+
+    # -- applying
+
+    def _apply_some(self) -> None:
+        """Apply committed entries for at most one slice, then let the loop breathe."""
+        self._is_apply_scheduled = False
+        queue = self._to_apply
+        if queue and not self.is_stopped:
+            self._apply_slice(queue)
+        self._reads.run(self.applied_index)
+        if queue and not self._is_apply_scheduled:
+            self._is_apply_scheduled = True
+            self.loop.call_soon(self._apply_some)
+
+    def _apply_slice(self, queue: deque[Entry]) -> None:
+        monotonic = self.clock.monotonic
+        now = monotonic()
+        end = now + SLICE_SECONDS_MAX
+        left = ENTRIES_PER_CLOCK_LOOK
+        while queue:
+            entry = queue.popleft()
+            self._apply_entry(entry, now)
+            left -= 1
+            if not left:
+                left = ENTRIES_PER_CLOCK_LOOK
+                if monotonic() > end:
+                    break
+        self.node.applied(self.applied_index)
+        self._storage.note_applied(self.applied_index, self.applied_term)
+        if self.applier.is_over_quota:
+            self.applier.is_over_quota = False
+            self.raise_nospace()
+
+    def _apply_entry(self, entry: Entry, now: float) -> None:
+        index, term, kind_of_entry, data = entry
+        proposal = self._waiting.pop(index, term)
+        if kind_of_entry != EntryType.NORMAL:
+            self._conf_changes.apply(entry, self.node, proposal)
+        elif not data:
+            self._apply_empty(entry, now)
+        else:
+            failpoints.hit("beforeApplyOneEntryNormal")
+            self._apply_command(index, data, proposal, now)
+        self.applied_index = index
+        self.applied_term = term
+
+    def _apply_command(
+        self, index: int, data: bytes, proposal: Proposal | None, now: float
+    ) -> None:
+        if proposal is not None:
+            kind, request, waiter = proposal.kind, proposal.request, proposal.waiter
+        else:
+            kind, request, _ = decode_command(data, index)
+            waiter = None
+        try:
+            revision, body = self.applier.apply(kind, request, now)
+        except errors.RequestError as error:
+            if waiter is not None:
+                waiter.fail(error.code, error.message)
+        else:
+            if waiter is not None:
+                header = self.header(0 if kind > 1000 else revision)
+                waiter.reply(header + body)
+        events = self.store.take_events()
+        if events:
+            self.hub.notify(events[0].main, events)
+
+    def _apply_empty(self, entry: Entry, now: float) -> None:
+        """A new leader's first entry: from here on its leases have deadlines (spec/lease.md P1)."""
+        if self.is_leader and entry.term == self.node.term:
+            self.lessor.promote(now, self._election_timeout_seconds)
+            self._on_leader()
+
+    # -- reading
+
+    @property
+    def has_leader(self) -> bool:
+        return self.leader != 0
+
+    def can_read_now(self) -> bool:
+        """Whether local state answers a linearizable read at once: the only voter has applied
+        everything it ever acknowledged."""
+        return self.node.read_index_now() is not None
+
+    def read(self, call: Any, answer: Callable[[], bytes | None]) -> bytes | None:
+        """Answer `call` when a linearizable read is possible; None when it must wait."""
+        if self.can_read_now():
+            return answer()
+
+        def run(error: errors.RequestError | None) -> None:
+            try:
+                if error is not None:
+                    raise error
+                reply = answer()
+            except errors.RequestError as refusal:
+                call.fail(refusal.code, refusal.message)
+            else:
+                if reply is not None:
+                    call.reply(reply)
+
+        self._reads.add(run, self.clock.monotonic())
+        self.wake()
+        return None
+
+    async def readable(self) -> None:
+        """Wait until a linearizable read may run here. Raises `RequestError`."""
+        if self.can_read_now():
+            return
+        future: asyncio.Future[None] = self.loop.create_future()
+
+        def run(error: errors.RequestError | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        self._reads.add(run, self.clock.monotonic())
+        self.wake()
+        await future
+
+    # -- watching
+
+    def schedule_hub(self) -> None:
+        """Let lagging watchers catch up, slice by slice, between other work."""
+        if not self._is_hub_scheduled and not self.is_stopped:
+            self._is_hub_scheduled = True
+            self.loop.call_soon(self._step_hub)
+
+    def _step_hub(self) -> None:
+        self._is_hub_scheduled = False
+        if self.hub.step():
+            self.schedule_hub()
+
+    # -- time
+
+    def start(self) -> None:
+        """Apply what is committed already; the only voter stands for election at once."""
+        self.run_ready()
+        self._campaign_alone()
+
+    def _campaign_alone(self) -> None:
+        """Nobody else can lead, so there is nothing to wait for (spec/cluster.md §4)."""
+        if not self.leader and self.node.conf_state.voters == (self.member_id,):
+            self.node.campaign()
+            self.wake()
+
+    def tick(self, now: float) -> None:
+        """One heartbeat interval has passed."""
+        self.node.tick()
+        self._campaign_alone()
+        before = now - self.request_timeout_seconds
+        self.counters.proposals_failed += self._waiting.expire(before)
+        self._expire_new(before)
+        self._reads.expire(before)
+        self.wake()
+
+    def _expire_new(self, before: float) -> None:
+        """Proposals that found no leader in time (spec/kv.md E4)."""
+        while self._new and self._new[0].started_at < before:
+            self.counters.proposals_failed += 1
+            self._new.pop(0).fail(errors.DeadlineExceeded("context deadline exceeded"))
+
+    def raft_status(self) -> Status:
+        return self.node.status()
+
+    @property
+    def storage_version(self) -> str:
+        """The storage version follows the cluster version (spec/cluster.md §6.3)."""
+        return self.membership.version or ""
+
+    @property
+    def pending_proposals(self) -> int:
+        return len(self._new) + len(self._waiting)
+
+    def stop(self) -> None:
+        """Take no more; tell everybody who waits (spec/kv.md E6)."""
+        self.is_stopped = True
+        new, self._new = self._new, []
+        for proposal in new:
+            proposal.fail(errors.Stopped())
+        self._waiting.fail_all(errors.Stopped())
+        self._reads.fail_all(errors.Stopped())

@@ -1,0 +1,410 @@
+"""The composition root: the one place that builds concrete things and wires them together."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from google.protobuf.message import Message
+
+from kvserver import errors
+from kvserver.apply.applier import Applier
+from kvserver.apply.command import Kind
+from kvserver.bootstrap import Founding, Recovered, State, rebuild, recover
+from kvserver.clock import Clock, SystemClock
+from kvserver.config import Config
+from kvserver.datadir import DataDir, prepare
+from kvserver.errors import FatalError
+from kvserver.fs import RealFileSystem
+from kvserver.lease.lessor import ttl_seconds_min
+from kvserver.limits import (
+    GRPC_OVERHEAD_BYTES,
+    QUOTA_BYTES_DEFAULT,
+    QUOTA_BYTES_WARN,
+    REQUEST_TIMEOUT_BASE_SECONDS,
+)
+from kvserver.logs import Logger
+from kvserver.member.compactor import Compactor, PeriodicCompactor, RevisionCompactor
+from kvserver.member.conf_changes import ConfChanges
+from kvserver.member.header import HeaderBytes
+from kvserver.member.proposal import CallbackWaiter
+from kvserver.membership.ids import RequestIds
+from kvserver.metrics.registry import Registry
+from kvserver.proto import membership_pb2
+from kvserver.raft import Config as RaftConfig
+from kvserver.raft import ConfState, RawNode
+from kvserver.runtime.append_thread import AppendThread
+from kvserver.runtime.background import Background
+from kvserver.runtime.duties import Duties
+from kvserver.runtime.flush_thread import FlushThread
+from kvserver.runtime.member_loop import MemberLoop
+from kvserver.runtime.storage_duty import StorageDuty
+from kvserver.services.cluster import ClusterService
+from kvserver.services.gate import Gate, error_status
+from kvserver.services.health import HealthService
+from kvserver.services.http import HealthCounters, HttpApp
+from kvserver.services.kv import KVService
+from kvserver.services.lease import LeaseService
+from kvserver.services.maintenance import MaintenanceService
+from kvserver.services.metrics import register_metrics
+from kvserver.services.peer_http import PeerHttpApp
+from kvserver.services.reflection import ReflectionService
+from kvserver.services.watch import WatchService
+from kvserver.tls import server_context
+from kvserver.transport import Method, TransportLimits
+from kvserver.transport import Server as Transport
+from kvserver.version import CLUSTER_VERSION, KEYDECK_VERSION, SERVER_VERSION
+from kvserver.wal import purge_segments
+from kvserver.watch.hub import Hub
+
+Done = Callable[[errors.RequestError | None], None]
+
+
+class MemberServer:
+    """One member of a cluster with everything around it. Owner: the loop."""
+
+    def __init__(
+        self,
+        config: Config,
+        log: Logger,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock | None = None,
+    ) -> None:
+        self._config = config
+        self._log = log
+        self._loop = loop
+        self._clock = clock or SystemClock()
+        self._fs = RealFileSystem()
+        self._fatal: asyncio.Future[None] = loop.create_future()
+        self._published: asyncio.Future[None] = loop.create_future()
+        self._layout = DataDir.at(config.data_dir, config.wal_dir)
+        self._lock = prepare(self._fs, self._layout, log)
+        try:
+            self._recovered = self._recover()
+            self._state = self._rebuild()
+            self._build()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    # -- building
+
+    @property
+    def _quota_bytes(self) -> int:
+        return self._config.quota_backend_bytes or QUOTA_BYTES_DEFAULT
+
+    def _recover(self) -> Recovered:
+        config = self._config
+        if self._quota_bytes > QUOTA_BYTES_WARN:
+            self._log.warn("quota exceeds the recommended maximum", quota_bytes=self._quota_bytes)
+        urls = founding_urls(config)
+        founding = Founding(config.name, urls, config.initial_cluster_token)
+        return recover(
+            self._fs,
+            self._layout.snap,
+            self._layout.wal,
+            founding,
+            self._quota_bytes,
+            self._log,
+        )
+
+    def _rebuild(self) -> State:
+        config = self._config
+        return rebuild(
+            self._recovered.backend,
+            ttl_min_seconds=ttl_seconds_min(self._election_ticks, self._heartbeat_seconds),
+            has_checkpoints=config.has_feature("LeaseCheckpoint"),
+            learners_max=config.max_learners,
+        )
+
+    @property
+    def _heartbeat_seconds(self) -> float:
+        return self._config.heartbeat_interval / 1000
+
+    @property
+    def _election_ticks(self) -> int:
+        return self._config.election_timeout // self._config.heartbeat_interval
+
+    def _build(self) -> None:
+        config, found, state, loop = self._config, self._recovered, self._state, self._loop
+        node = RawNode(
+            RaftConfig(
+                id=found.member_id,
+                random=random.SystemRandom().randint,
+                election_ticks=self._election_ticks,
+                pre_vote=config.pre_vote,
+            ),
+            found.raft_storage,
+            found.applied_index,
+        )
+        append = self._append = AppendThread(loop, self._clock, self._die)
+        flush = self._flush = FlushThread(loop, self._die)
+        header = HeaderBytes(found.cluster_id, found.member_id)
+        header.set_term(node.term)
+        background = self._background = Background(loop, self._clock, self._log)
+        background.compaction_sleep_seconds = config.compaction_sleep_interval
+        storage = self._storage = StorageDuty(
+            loop=loop,
+            clock=self._clock,
+            backend=found.backend,
+            flush=flush,
+            wal=found.wal,
+            snapshotter=found.snapshotter,
+            purge=self._purge,
+            append=append,
+            node=node,
+            membership=state.membership,
+            snapshot_index=found.snapshot_index,
+            snapshot_entries=config.snapshot_count,
+            catch_up_entries=config.snapshot_catchup_entries,
+            log=self._log,
+        )
+        background.on_compacted = storage.when_durable
+        applier = Applier(
+            store=state.store,
+            lessor=state.lessor,
+            alarms=state.alarms,
+            membership=state.membership,
+            space=found.backend,
+            quota_bytes=self._quota_bytes,
+            on_compaction=background.add_compaction,
+        )
+        hub = Hub(state.store, header, config.max_request_bytes + GRPC_OVERHEAD_BYTES)
+        member = self._member = MemberLoop(
+            loop=loop,
+            clock=self._clock,
+            node=node,
+            member_id=found.member_id,
+            applier=applier,
+            conf_changes=ConfChanges(state.membership, self._note_conf_state),
+            storage=storage,
+            append=append,
+            request_ids=RequestIds(found.member_id, int(self._clock.wall() * 1000)),
+            header=header,
+            hub=hub,
+            applied_index=found.applied_index,
+            request_bytes_max=config.max_request_bytes,
+            request_timeout_seconds=REQUEST_TIMEOUT_BASE_SECONDS
+            + 2 * config.election_timeout / 1000,
+            election_timeout_seconds=config.election_timeout / 1000,
+            on_leader=self._publish,
+            log=self._log,
+        )
+        storage.on_room = member.wake
+        for compaction in state.store.take_compactions():
+            background.add_compaction(compaction)
+        self._duties = Duties(
+            loop=loop,
+            clock=self._clock,
+            member=member,
+            storage=storage,
+            compactor=self._compactor(),
+            heartbeat_seconds=self._heartbeat_seconds,
+        )
+        self._build_services()
+
+    def _compactor(self) -> Compactor | None:
+        config = self._config
+        now = self._clock.monotonic()
+        if config.auto_compaction_mode == "revision":
+            revisions = config.auto_compaction_revisions
+            return RevisionCompactor(revisions, now) if revisions else None
+        seconds = config.auto_compaction_seconds
+        return PeriodicCompactor(seconds, now) if seconds else None
+
+    def _build_services(self) -> None:
+        config, member = self._config, self._member
+        gate = Gate(member)
+        registry, health = Registry(), HealthCounters()
+        self._app = HttpApp(member, registry, health)
+        limits = TransportLimits(
+            concurrent_streams_max=min(config.max_concurrent_streams, 2**31 - 1),
+            ping_interval_seconds_min=config.grpc_keepalive_min_time,
+            keepalive_seconds=config.grpc_keepalive_interval,
+            keepalive_timeout_seconds=config.grpc_keepalive_timeout,
+        )
+        self._clients = Transport(
+            self._methods(gate), self._app, limits, self._transport_log, error_status
+        )
+        peers = PeerHttpApp(member, self._recovered.cluster_id, self._app)
+        self._peers = Transport((), peers, limits, self._transport_log)
+        register_metrics(
+            registry,
+            member=member,
+            storage=self._storage,
+            duties=self._duties,
+            gate=gate,
+            health=health,
+            transport=self._clients,
+        )
+
+    def _methods(self, gate: Gate) -> Iterator[Method]:
+        config, member = self._config, self._member
+        size = config.max_request_bytes + GRPC_OVERHEAD_BYTES
+        yield from KVService(member, self._background, gate, config.max_txn_ops).methods(size)
+        yield from WatchService(
+            member, gate, config.watch_progress_notify_interval, random.random
+        ).methods(size)
+        yield from LeaseService(member, gate).methods(size)
+        yield from ClusterService(member, gate).methods(size)
+        yield from MaintenanceService(member, self._storage, self._background, gate).methods(size)
+        yield from HealthService().methods(size)
+        yield from ReflectionService().methods(size)
+
+    # -- running
+
+    async def start(self) -> None:
+        """Returns when clients are served. Raises `FatalError` if that cannot be."""
+        self._log.info(
+            "starting a Keydeck server",
+            keydeck_version=KEYDECK_VERSION,
+            server_version=SERVER_VERSION,
+            local_member_id=f"{self._recovered.member_id:x}",
+            data_dir=self._config.data_dir,
+        )
+        self._append.start()
+        self._flush.start()
+        await self._listen(self._peers, self._config.listen_peer_urls, is_peer=True)
+        freeze_garbage()
+        self._duties.start()
+        self._member.start()
+        await asyncio.wait((self._published, self._fatal), return_when=asyncio.FIRST_COMPLETED)
+        if self._fatal.done():
+            self._fatal.result()
+        await self._listen(self._clients, self._config.listen_client_urls)
+        await self._listen(self._clients, self._config.listen_metrics_urls, serve_grpc=False)
+        self._log.info("ready to serve client requests")
+
+    async def wait(self) -> None:
+        """Until something fatal happens, which is raised."""
+        await self._fatal
+
+    async def stop(self, grace_seconds: float = 1.0) -> None:
+        """Take no more, answer what is open, make everything durable, let the disk go."""
+        await self._clients.drain(grace_seconds)
+        await self._peers.drain(0)
+        self._duties.stop()
+        self._background.stop()
+        self._member.stop()
+        self._storage.stop()
+        if not self._fatal.done():
+            done = self._loop.create_future()
+            self._storage.when_durable(lambda: done.done() or done.set_result(None))
+            await asyncio.wait((done, self._fatal), return_when=asyncio.FIRST_COMPLETED)
+            await self._flush.close()
+        self._append.stop()
+        self._recovered.backend.close()
+        self._recovered.wal.close()
+        self._lock.release()
+
+    def _die(self, error: BaseException) -> None:
+        if not self._fatal.done():
+            self._member.stop()
+            self._fatal.set_exception(error)
+
+    async def _listen(
+        self,
+        transport: Transport,
+        urls: tuple[str, ...],
+        *,
+        serve_grpc: bool = True,
+        is_peer: bool = False,
+    ) -> None:
+        for url in urls:
+            parts = urlsplit(url)
+            if parts.scheme.startswith("unix"):
+                await transport.listen_unix(parts.netloc + parts.path, serve_grpc=serve_grpc)
+                continue
+            context = self._tls(is_peer) if parts.scheme == "https" else None
+            try:
+                host, port = await transport.listen_tcp(
+                    parts.hostname or "", parts.port or 0, context, serve_grpc=serve_grpc
+                )
+            except OSError as error:
+                raise FatalError(f"listen {url}: {error.strerror or error}") from None
+            kind = "peer" if is_peer else "client"
+            self._log.info(f"serving {kind} traffic", address=f"{host}:{port}", url=url)
+
+    def _tls(self, is_peer: bool) -> ssl.SSLContext:
+        config = self._config
+        if is_peer:
+            return server_context(
+                config.peer_cert_file,
+                config.peer_key_file,
+                trusted_ca_file=config.peer_trusted_ca_file,
+                client_cert_auth=config.peer_client_cert_auth,
+            )
+        return server_context(
+            config.cert_file,
+            config.key_file,
+            trusted_ca_file=config.trusted_ca_file,
+            client_cert_auth=config.client_cert_auth,
+        )
+
+    # -- what the member's parts call back
+
+    def _note_conf_state(self, conf_state: ConfState, index: int) -> None:
+        self._storage.note_conf_state(conf_state, index)
+        self._member.is_learner = self._recovered.member_id in conf_state.learners
+
+    def _purge(self) -> None:
+        """Append thread: segments and snapshots beyond what the flags keep."""
+        purge_segments(self._fs, self._layout.wal, self._config.max_wals)
+        self._recovered.snapshotter.purge(self._config.max_snapshots)
+
+    def _publish(self) -> None:
+        """Tell the cluster our name and client URLs, and its version (spec/cluster.md §2.1)."""
+        attributes = membership_pb2.ClusterMemberAttrSetRequest(
+            member_ID=self._recovered.member_id,
+            member_attributes=membership_pb2.Attributes(
+                name=self._config.name, client_urls=self._config.advertise_client_urls
+            ),
+        )
+        version = membership_pb2.ClusterVersionSetRequest(ver=CLUSTER_VERSION)
+        if self._state.membership.version != CLUSTER_VERSION:
+            self._propose(Kind.CLUSTER_VERSION_SET, version, None)
+        self._propose(Kind.CLUSTER_MEMBER_ATTR_SET, attributes, self._published_attributes)
+
+    def _propose(self, kind: Kind, request: Message, done: Done | None) -> None:
+        waiter = CallbackWaiter(done) if done else None
+        self._member.propose(kind, request, request.SerializeToString(), waiter)
+
+    def _published_attributes(self, error: errors.RequestError | None) -> None:
+        if error is None and not self._published.done():
+            self._published.set_result(None)
+        elif error is not None and not self._member.is_stopped:
+            self._publish()
+
+    def _transport_log(self, level: str, message: str, fields: dict[str, Any]) -> None:
+        getattr(self._log, level, self._log.info)(message, **fields)
+
+
+def founding_urls(config: Config) -> tuple[str, ...]:
+    """This member's peer URLs in the initial cluster (spec/cluster.md §2.1)."""
+    others = {name for name in config.initial_cluster if name != config.name}
+    if config.name not in config.initial_cluster:
+        raise FatalError(
+            f"couldn't find local name {config.name!r} in the initial cluster configuration"
+        )
+    if others:
+        raise FatalError("a cluster of several members is not supported by this release")
+    urls = tuple(config.initial_cluster[config.name])
+    if sorted(urls) != sorted(config.initial_advertise_peer_urls):
+        raise FatalError(
+            f"--initial-cluster has {config.name}={','.join(urls)} but missing from "
+            f"--initial-advertise-peer-urls={','.join(config.initial_advertise_peer_urls)}"
+        )
+    return urls
+
+
+def freeze_garbage() -> None:
+    """What start-up built stays: full collections must not walk a million index entries
+    (design D10)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 1000)

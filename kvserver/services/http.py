@@ -1,0 +1,176 @@
+"""Plain HTTP on the client port: /version, /health, /livez, /readyz, /metrics, /debug/vars
+(spec/wire-api.md §6, spec/observability.md §3-§5).
+
+None of these asks for a token; all are GET only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qs
+
+from kvserver import errors
+from kvserver.metrics.registry import CONTENT_TYPE, Registry
+from kvserver.proto import rpc_pb2
+from kvserver.runtime.member_loop import MemberLoop
+from kvserver.transport import HttpRequest, HttpResponse
+from kvserver.version import KEYDECK_VERSION, SERVER_VERSION
+
+TEXT = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+JSON = {"Content-Type": "application/json"}
+LIVEZ = ("serializable_read",)
+READYZ = ("data_corruption", "serializable_read", "linearizable_read", "non_learner")
+
+Check = Callable[[], Awaitable[None]]
+
+
+class HealthCounters:
+    """What the health endpoints have answered, for the metrics."""
+
+    def __init__(self) -> None:
+        self.success = 0
+        self.failures = 0
+        self.last: dict[tuple[str, str], int] = {}
+        self.checks: Counter[tuple[str, str, str]] = Counter()
+
+
+class HttpApp:
+    """Routes requests of the client port (and of `--listen-metrics-urls`)."""
+
+    def __init__(self, member: MemberLoop, registry: Registry, counters: HealthCounters) -> None:
+        self._member = member
+        self._registry = registry
+        self._counters = counters
+        self._routes = {
+            "/version": self._version,
+            "/health": self._health,
+            "/metrics": self._metrics,
+            "/debug/vars": self._debug_vars,
+        }
+        self._checks: dict[str, Check] = {
+            "data_corruption": self._check_corruption,
+            "serializable_read": self._check_serializable,
+            "linearizable_read": self._member.readable,
+            "non_learner": self._check_learner,
+        }
+
+    async def __call__(self, request: HttpRequest) -> HttpResponse:
+        path = request.path
+        handler = self._routes.get(path)
+        for root, names in (("/livez", LIVEZ), ("/readyz", READYZ)):
+            if path == root or path.startswith(root + "/"):
+                wanted = path[len(root) + 1 :]
+                if wanted and wanted not in names:
+                    break
+                selected = (wanted,) if wanted else names
+
+                async def probe(
+                    request: HttpRequest, root: str = root[1:], names: tuple[str, ...] = selected
+                ) -> HttpResponse:
+                    return await self._probe(request, root, names)
+
+                handler = probe
+        if handler is None:
+            return HttpResponse(404, TEXT, b"404 page not found\n")
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponse(405, {**TEXT, "Allow": "GET"}, b"Method Not Allowed\n")
+        return await handler(request)
+
+    async def _version(self, request: HttpRequest) -> HttpResponse:
+        fields = {
+            "etcdserver": SERVER_VERSION,
+            "etcdcluster": self._member.membership.version or "not_decided",
+            "storage": self._member.storage_version or "unknown",
+            "keydeck": KEYDECK_VERSION,
+        }
+        return HttpResponse(200, JSON, json.dumps(fields, separators=(",", ":")).encode())
+
+    async def _metrics(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, {"Content-Type": CONTENT_TYPE}, self._registry.render())
+
+    async def _debug_vars(self, request: HttpRequest) -> HttpResponse:
+        status = self._member.raft_status()
+        fields = {
+            "cmdline": sys.argv,
+            "file_descriptor_limit": os.sysconf("SC_OPEN_MAX"),
+            "raft.status": {
+                "id": f"{self._member.member_id:x}",
+                "term": status.term,
+                "commit": status.committed,
+                "applied": status.applied,
+                "lead": f"{status.leader:x}",
+            },
+        }
+        return HttpResponse(200, JSON, json.dumps(fields).encode())
+
+    # -- /health
+
+    async def _health(self, request: HttpRequest) -> HttpResponse:
+        query = parse_qs(request.query)
+        reason = await self._unhealthy_reason(
+            set(query.get("exclude", ())), query.get("serializable", [""])[0] == "true"
+        )
+        if reason:
+            self._counters.failures += 1
+        else:
+            self._counters.success += 1
+        fields = {"health": "false" if reason else "true", "reason": reason}
+        body = json.dumps(fields, separators=(",", ":")).encode()
+        return HttpResponse(503 if reason else 200, TEXT, body + b"\n" if reason else body)
+
+    async def _unhealthy_reason(self, excluded: set[str], is_serializable: bool) -> str:
+        for _, kind in self._member.alarms.pairs():
+            name = rpc_pb2.AlarmType.Name(kind)  # type: ignore[arg-type]
+            if name not in excluded:
+                return f"ALARM {name}"
+        if not is_serializable and not self._member.has_leader:
+            return "RAFT NO LEADER"
+        try:
+            if not is_serializable:
+                await self._member.readable()
+            self._member.store.range_(rpc_pb2.RangeRequest(key=b"\0", limit=1, keys_only=True))
+        except errors.RequestError as error:
+            return f"RANGE ERROR:{error.message}"
+        return ""
+
+    # -- /livez and /readyz
+
+    async def _probe(self, request: HttpRequest, root: str, names: tuple[str, ...]) -> HttpResponse:
+        query = parse_qs(request.query, keep_blank_values=True)
+        excluded = set(query.get("exclude", ()))
+        lines, failed = [], False
+        for name in names:
+            if name in excluded:
+                continue
+            reason = await self._run_check(root, name)
+            failed = failed or bool(reason)
+            lines.append(f"[-]{name} failed: {reason}\n" if reason else f"[+]{name} ok\n")
+        if failed:
+            return HttpResponse(503, TEXT, ("".join(lines) + "\n").encode())
+        verbose = "".join(lines) if "verbose" in query else ""
+        return HttpResponse(200, TEXT, (verbose + "ok\n").encode())
+
+    async def _run_check(self, root: str, name: str) -> str:
+        reason = ""
+        try:
+            await self._checks[name]()
+        except errors.RequestError as error:
+            reason = error.message
+        self._counters.last[root, name] = 0 if reason else 1
+        self._counters.checks[root, name, "error" if reason else "success"] += 1
+        return reason
+
+    async def _check_corruption(self) -> None:
+        if self._member.alarms.has_corrupt:
+            raise errors.RequestError("alarm activated: CORRUPT")
+
+    async def _check_serializable(self) -> None:
+        self._member.store.range_(rpc_pb2.RangeRequest(key=b"\0", limit=1, keys_only=True))
+
+    async def _check_learner(self) -> None:
+        if self._member.is_learner:
+            raise errors.RequestError("not supported for learner")

@@ -1,0 +1,127 @@
+"""The KV service: validation, then the log or a read (spec/kv.md).
+
+Checks come in the order of spec/kv.md §4. A plain `Put` costs no task and no future: its `Call`
+waits in the member's table until the entry is applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kvserver import errors
+from kvserver.apply.command import Kind
+from kvserver.apply.quota import put_cost, txn_cost
+from kvserver.mvcc.range import check_range
+from kvserver.mvcc.txn_check import (
+    check_delete,
+    check_put,
+    check_txn,
+    txn_is_read_only,
+    txn_is_serializable,
+)
+from kvserver.proto import rpc_pb2
+from kvserver.runtime.background import Background, PhysicalWaiter
+from kvserver.runtime.member_loop import MemberLoop
+from kvserver.services.gate import Gate, parse
+from kvserver.transport import Call, Method, Stream
+
+PREFIX = "/etcdserverpb.KV/"
+
+
+class KVService:
+    """Handlers of `etcdserverpb.KV`."""
+
+    def __init__(
+        self, member: MemberLoop, background: Background, gate: Gate, txn_ops_max: int
+    ) -> None:
+        self._member = member
+        self._background = background
+        self._gate = gate
+        self._txn_ops_max = txn_ops_max
+
+    def methods(self, request_bytes_max: int) -> Iterator[Method]:
+        unary = {
+            "Put": self.put,
+            "DeleteRange": self.delete_range,
+            "Txn": self.txn,
+            "Compact": self.compact,
+        }
+        for name, handler in unary.items():
+            yield Method(PREFIX + name, "unary", self._gate.unary(handler), request_bytes_max)
+        guarded = self._gate.unary(self.range_, learner_ok=True)
+        yield Method(PREFIX + "Range", "unary", guarded, request_bytes_max)
+        yield Method(PREFIX + "RangeStream", "stream", self.range_stream, request_bytes_max)
+
+    # -- writes
+
+    def put(self, call: Call, body: bytes) -> None:
+        request = parse(rpc_pb2.PutRequest, body)
+        self._member.check_quota(put_cost(request))
+        check_put(request)
+        self._member.propose(Kind.PUT, request, body, call)
+
+    def delete_range(self, call: Call, body: bytes) -> None:
+        request = parse(rpc_pb2.DeleteRangeRequest, body)
+        check_delete(request)
+        self._member.propose(Kind.DELETE_RANGE, request, body, call)
+
+    def compact(self, call: Call, body: bytes) -> None:
+        request = parse(rpc_pb2.CompactionRequest, body)
+        waiter = PhysicalWaiter(self._background, call) if request.physical else call
+        self._member.propose(Kind.COMPACTION, request, body, waiter)
+
+    def txn(self, call: Call, body: bytes) -> bytes | None:
+        request = parse(rpc_pb2.TxnRequest, body)
+        if txn_is_read_only(request):
+            check_txn(request, self._txn_ops_max)
+            if txn_is_serializable(request):
+                return self._read_txn(request)
+            return self._member.read(call, lambda: self._read_txn(request))
+        self._member.check_quota(txn_cost(request))
+        check_txn(request, self._txn_ops_max)
+        self._member.propose(Kind.TXN, request, body, call)
+        return None
+
+    def _read_txn(self, request: rpc_pb2.TxnRequest) -> bytes:
+        revision, reply = self._member.store.txn(request)
+        return self._member.header(revision) + reply
+
+    # -- reads
+
+    def range_(self, call: Call, body: bytes) -> bytes | None:
+        request = parse(rpc_pb2.RangeRequest, body)
+        if self._member.is_learner and not request.serializable:
+            raise errors.NotSupportedForLearner
+        check_range(request)
+        if request.serializable or self._member.can_read_now():
+            return self._read_range(call, request)
+        return self._member.read(call, lambda: self._read_range(call, request))
+
+    def _read_range(self, call: Call, request: rpc_pb2.RangeRequest) -> bytes | None:
+        member = self._member
+        if not request.range_end:  # hot: one key needs no cursor
+            revision, reply = member.store.range_(request)
+            return member.header(revision) + reply
+        cursor = member.store.range_cursor(request)
+        if cursor.step():
+            revision, reply = cursor.result()
+            return member.header(revision) + reply
+
+        def reply() -> bytes:
+            revision, body = cursor.result()
+            return member.header(revision) + body
+
+        self._background.run(cursor, call, reply)
+        return None
+
+    async def range_stream(self, stream: Stream) -> None:
+        self._gate.open_stream(stream)
+        async for body in stream:
+            request = parse(rpc_pb2.RangeRequest, body)
+            check_range_stream(request)
+            if not request.serializable:
+                await self._member.readable()
+            for chunk in self._member.store.range_stream(request, self._member.header):
+                stream.send(chunk)
+                await stream.drain()
+            return

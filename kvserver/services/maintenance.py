@@ -1,0 +1,119 @@
+"""The Maintenance service of one member: Status, Alarm, Defragment, Hash, HashKV
+(spec/maintenance.md).
+
+Snapshot, MoveLeader and Downgrade come with the cluster and answer UNIMPLEMENTED until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kvserver import errors
+from kvserver.apply.command import Kind
+from kvserver.proto import rpc_pb2
+from kvserver.runtime.background import Background
+from kvserver.runtime.member_loop import MemberLoop
+from kvserver.runtime.storage_duty import StorageDuty
+from kvserver.services.gate import Gate, parse
+from kvserver.transport import Call, Method
+from kvserver.version import SERVER_VERSION
+
+PREFIX = "/etcdserverpb.Maintenance/"
+
+
+class MaintenanceService:
+    """Handlers of `etcdserverpb.Maintenance`."""
+
+    def __init__(
+        self, member: MemberLoop, storage: StorageDuty, background: Background, gate: Gate
+    ) -> None:
+        self._member = member
+        self._storage = storage
+        self._background = background
+        self._gate = gate
+        self._defragmenting: list[Call] = []
+
+    def methods(self, request_bytes_max: int) -> Iterator[Method]:
+        unary = {
+            "Alarm": self.alarm,
+            "Defragment": self.defragment,
+            "Hash": self.hash,
+            "HashKV": self.hash_kv,
+        }
+        for name, handler in unary.items():
+            yield Method(PREFIX + name, "unary", self._gate.unary(handler), request_bytes_max)
+        status = self._gate.unary(self.status, learner_ok=True)
+        yield Method(PREFIX + "Status", "unary", status, request_bytes_max)
+
+    def alarm(self, call: Call, body: bytes) -> None:
+        """All three actions go through the log (spec/maintenance.md A5)."""
+        request = parse(rpc_pb2.AlarmRequest, body)
+        self._member.propose(Kind.ALARM, request, body, call)
+
+    def status(self, call: Call, body: bytes) -> bytes:
+        member = self._member
+        status = member.raft_status()
+        response = rpc_pb2.StatusResponse(
+            version=SERVER_VERSION,
+            dbSize=self._storage.backend.size_bytes,
+            dbSizeInUse=self._storage.backend.size_in_use_bytes,
+            leader=status.leader,
+            raftIndex=status.committed,
+            raftTerm=status.term,
+            raftAppliedIndex=status.applied,
+            isLearner=member.is_learner,
+            storageVersion=member.storage_version,
+            dbSizeQuota=member.quota_bytes,
+        )
+        response.downgradeInfo.SetInParent()
+        response.errors.extend(self._errors(status.leader))
+        return member.header(member.store.revision) + response.SerializeToString()
+
+    def _errors(self, leader: int) -> Iterator[str]:
+        if not leader:
+            yield errors.NoLeader.message
+        for member_id, kind in self._member.alarms.pairs():
+            name = rpc_pb2.AlarmType.Name(kind)  # type: ignore[arg-type]
+            yield f"memberID:{member_id} alarm:{name} "
+
+    def defragment(self, call: Call, body: bytes) -> None:
+        """Online (design D8). Calls that come while one runs get its outcome."""
+        parse(rpc_pb2.DefragmentRequest, body)
+        self._defragmenting.append(call)
+        if len(self._defragmenting) == 1:
+            self._storage.defragment(self._defragmented)
+
+    def _defragmented(self, failure: str) -> None:
+        calls, self._defragmenting = self._defragmenting, []
+        for call in calls:
+            if failure:
+                call.fail(errors.Code.UNKNOWN, failure)
+            else:
+                call.reply(b"")
+
+    def hash(self, call: Call, body: bytes) -> None:
+        parse(rpc_pb2.HashRequest, body)
+        member = self._member
+        job = member.store.hash_backend()
+
+        def reply() -> bytes:
+            response = rpc_pb2.HashResponse(hash=job.result())
+            return member.header(member.store.revision) + response.SerializeToString()
+
+        self._background.run(job, call, reply)
+
+    def hash_kv(self, call: Call, body: bytes) -> None:
+        request = parse(rpc_pb2.HashKVRequest, body)
+        member = self._member
+        job = member.store.hash_kv(request.revision)
+
+        def reply() -> bytes:
+            found = job.result()
+            response = rpc_pb2.HashKVResponse(
+                hash=found.hash,
+                compact_revision=found.compact_revision,
+                hash_revision=found.revision,
+            )
+            return member.header(member.store.revision) + response.SerializeToString()
+
+        self._background.run(job, call, reply)
