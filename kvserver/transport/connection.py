@@ -125,7 +125,7 @@ class Http2Connection(Control, asyncio.Protocol):
                     and not data[start]
                     and _from_bytes(data[start + 1 : start + 5], "big") == length - 5
                     and length - 5 <= stream.method.request_bytes_max
-                    and stream.head.content_length is None
+                    and stream.head.content_length in (None, length)
                     and not stream.ended
                 ):
                     self.receive_window -= length

@@ -124,6 +124,9 @@ class HeaderDecoder:
         timeout = None
         position = 0
         size = len(block)
+        append = numbers.append
+        base = self._next + _STATIC_LENGTH
+        oldest = self._oldest
         while position < size:
             first = block[position]
             position += 1
@@ -131,13 +134,13 @@ class HeaderDecoder:
                 index = first & 0x7F
                 if index == 0x7F:
                     index, position = _integer(block, position, 0x7F)
-                if index > _STATIC_LENGTH:
-                    index = self._next + _STATIC_LENGTH - index
-                    if index < self._oldest:
+                if index > 61:
+                    index = base - index
+                    if index < oldest:
                         raise KeyError(index)
                 elif index == 0:
                     raise KeyError(index)
-                numbers.append(index)
+                append(index)
                 continue
             if first >= 0x40:
                 index, prefix = first & 0x3F, 0x3F
@@ -145,12 +148,13 @@ class HeaderDecoder:
                 index, prefix = first & 0x0F, 0x0F
             else:
                 position = self._resize(block, position, first & 0x1F, bool(numbers or timeout))
+                oldest = self._oldest
                 continue
             if index == prefix:
                 index, position = _integer(block, position, prefix)
-            if index > _STATIC_LENGTH:
-                index = self._next + _STATIC_LENGTH - index
-                if index < self._oldest:
+            if index > 61:
+                index = base - index
+                if index < oldest:
                     raise KeyError(index)
                 name = self._fields[index][0]
             elif index:
@@ -161,10 +165,12 @@ class HeaderDecoder:
             number: int | Field = (name, value)
             if first >= 0x40:
                 number = self._insert(name, value)
+                base += 1
+                oldest = self._oldest
             if name == _TIMEOUT:
                 timeout = value
             else:
-                numbers.append(number)
+                append(number)
         return numbers, timeout
 
     def _insert(self, name: bytes, value: bytes) -> int | Field:

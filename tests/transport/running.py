@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import h2.config
@@ -151,7 +151,7 @@ class Running:
     async def until(self, condition: Any) -> None:
         """Lets the loop turn until `condition()` holds."""
         async with asyncio.timeout(WAIT_SECONDS):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - nothing signals what tests wait for
                 await asyncio.sleep(0)
 
 
@@ -278,10 +278,8 @@ class H2Client:
 
     async def close(self) -> None:
         self.writer.close()
-        try:
+        with suppress(OSError):
             await self.writer.wait_closed()
-        except OSError:
-            pass
 
 
 async def wait_for(event: asyncio.Event) -> None:
