@@ -1,0 +1,139 @@
+"""Compaction: the compact revision at once, the removal in steps (spec/kv.md §9).
+
+`Store.compact` makes reads below the revision fail and records it as scheduled; the job then hashes
+what the store holds up to that revision (X5), removes superseded records, and records it as
+finished. Killed in between, the next start finds it scheduled and unfinished and does it again;
+removing what is already gone does nothing, and no order of removal can revive a key, because all
+the records that a key loses go in one backend transaction.
+
+Jobs run in the order of their compactions. A job waits, before its first removal, for cursors that
+read below its revision.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from kvserver.limits import COMPACTION_BATCH_REVISIONS
+from kvserver.mvcc.backend.tables import (
+    FINISHED_COMPACT_REVISION,
+    META,
+    SCHEDULED_COMPACT_REVISION,
+)
+from kvserver.mvcc.hash import HashScan, KVHash
+from kvserver.mvcc.range import RangeCursor
+from kvserver.mvcc.revision import RevisionKey, bound_after, revision_key
+
+if TYPE_CHECKING:
+    from kvserver.mvcc.hash import HashJob
+    from kvserver.mvcc.store import Store
+
+HASHES_MAX = 10
+"""Compaction hashes that are remembered (X5)."""
+STEP_KEYS = 2000
+"""Keys looked at in a step, well below limits.SLICE_SECONDS_MAX."""
+
+
+class Compactions:
+    """The compactions of a store that are not finished, and the hashes of those that are."""
+
+    __slots__ = ("_store", "finished_revision", "hashes", "jobs", "readers")
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.jobs: deque[CompactionJob] = deque()
+        self.finished_revision = store.compact_revision
+        self.hashes: deque[KVHash] = deque(maxlen=HASHES_MAX)
+        self.readers: WeakSet[RangeCursor | HashJob] = WeakSet()
+        """Cursors and hashes under way; they vanish from here when nobody holds them any more."""
+
+    def schedule(self, revision: int) -> CompactionJob:
+        store = self._store
+        previous = store.compact_revision
+        # A hash is only worth keeping if everything up to the previous one is gone (X5).
+        job = CompactionJob(store, revision, previous, hashes=previous == self.finished_revision)
+        store.compact_revision = revision
+        store.backend.put(META, SCHEDULED_COMPACT_REVISION, revision_key(revision, 0))
+        self.jobs.append(job)
+        return job
+
+    def resume(self, revision: int) -> CompactionJob:
+        """Do an interrupted compaction again. Parts of it may have been done, so what is left has
+        no hash that another member could compare (X5)."""
+        job = CompactionJob(self._store, revision, self._store.compact_revision, hashes=False)
+        self._store.compact_revision = revision
+        self.jobs.append(job)
+        return job
+
+    def restart(self, finished: int) -> None:
+        """The store was rebuilt: nothing that was under way belongs to it."""
+        for job in self.jobs:
+            job.is_finished = True
+        self.jobs.clear()
+        self.hashes.clear()
+        self.finished_revision = finished
+
+    def finish(self, job: CompactionJob) -> None:
+        self.jobs.popleft()
+        self.finished_revision = job.revision
+        self._store.backend.put(META, FINISHED_COMPACT_REVISION, revision_key(job.revision, 0))
+
+    def is_read_below(self, revision: int) -> bool:
+        return any(reader.revision < revision for reader in self.readers)
+
+
+class CompactionJob:
+    """The background part of one compaction. `step` until it is True."""
+
+    __slots__ = ("_bound", "_keys", "_scan", "_store", "is_finished", "previous", "revision")
+
+    def __init__(self, store: Store, revision: int, previous: int, hashes: bool) -> None:
+        self.revision = revision
+        self.previous = previous
+        self.is_finished = False
+        self._store = store
+        self._bound = bound_after(revision)
+        self._keys: set[bytes] | None = None
+        self._scan = HashScan(store, revision, previous, is_compaction=True) if hashes else None
+
+    def step(self) -> bool:
+        """Go on for at most limits.SLICE_SECONDS_MAX; True when the compaction is finished."""
+        if self.is_finished:
+            return True
+        first = self._store.compactions.jobs[0]
+        if first is not self:
+            first.step()
+        elif self._scan is not None:
+            self._hash()
+        elif not self._store.compactions.is_read_below(self.revision):
+            self._remove()
+        return self.is_finished
+
+    def _hash(self) -> None:
+        scan = self._scan
+        assert scan is not None
+        if scan.step():
+            self._store.compactions.hashes.append(scan.result())
+            self._scan = None
+
+    def _remove(self) -> None:
+        index = self._store.index
+        if self._keys is None:
+            # Keys that still have something to lose afterwards gather in the new set.
+            self._keys = index.superseded
+            index.superseded = set()
+        keys = self._keys
+        removed: list[RevisionKey] = []
+        for _ in range(min(len(keys), STEP_KEYS)):
+            removed += index.compact_key(keys.pop(), self.revision, self._bound)
+            if len(removed) >= COMPACTION_BATCH_REVISIONS:
+                break
+        if removed:
+            removed.sort()
+            self._store.backend.remove_revisions(removed)
+            self._store.counters.compacted += len(removed)
+        if not keys:
+            self.is_finished = True
+            self._store.compactions.finish(self)
