@@ -41,6 +41,11 @@ def _alpha_descriptor() -> bytes:
     return proto.SerializeToString()
 
 
+def _asked(request: reflection_pb2.ServerReflectionRequest) -> str:
+    kind = request.WhichOneof("message_request")
+    return str(getattr(request, kind)).strip() if kind else ""
+
+
 def _with_dependencies(file: FileDescriptor, seen: set[str]) -> list[bytes]:
     if file.name in seen:
         return []
@@ -94,9 +99,9 @@ class Reflection:
             else:
                 response.error_response.error_code = Code.INVALID_ARGUMENT
                 response.error_response.error_message = "no question in the request"
-        except KeyError as error:
+        except KeyError:
             response.error_response.error_code = Code.NOT_FOUND
-            response.error_response.error_message = f"not found: {error.args[0]}"
+            response.error_response.error_message = f"not found: {_asked(request)}"
         return response
 
     def methods(self) -> list[Method]:
@@ -118,6 +123,17 @@ class Reflection:
     def _file_with(self, symbol: str) -> list[bytes]:
         if symbol.startswith(_V1ALPHA + "."):
             # The same names exist in v1; an unknown one is a KeyError there.
-            self._pool.FindFileContainingSymbol(symbol.replace(_V1ALPHA, _V1, 1))
+            self._containing(symbol.replace(_V1ALPHA, _V1, 1))
             return [self._alpha]
-        return _with_dependencies(self._pool.FindFileContainingSymbol(symbol), set())
+        return _with_dependencies(self._containing(symbol), set())
+
+    def _containing(self, symbol: str) -> FileDescriptor:
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            # The pool knows no methods by their names, but services do.
+            parent, _, name = symbol.rpartition(".")
+            service = self._pool.FindServiceByName(parent)
+            if name not in service.methods_by_name:
+                raise
+            return service.file
