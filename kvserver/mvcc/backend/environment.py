@@ -147,8 +147,11 @@ def temporary_path(path: str, number: int) -> str:
 
 
 def create_file(path: str) -> int:
-    """A new, private, empty file, open for writing."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    """A new, private, empty file, open for writing. Each write is synced, so that a copy of half a
+    gigabyte does not end in one sync that the log's own syncs have to queue behind (their p99 was
+    50 ms with, 15 ms without)."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_DSYNC
+    return os.open(path, flags, FILE_MODE)
 
 
 def discard(path: str) -> None:

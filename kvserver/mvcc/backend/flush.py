@@ -8,12 +8,13 @@ GIL) needs no grant.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
 import lmdb
 
+from kvserver import failpoints
 from kvserver.errors import FatalError
 from kvserver.limits import FLUSH_SLICE_BYTES, FLUSH_SLICE_RECORDS
 from kvserver.mvcc.backend.api import Grant, Pair
@@ -28,15 +29,12 @@ class FlushJob:
     """Carries a frozen buffer (the marks are among its rows) and an environment that nobody else
     writes to meanwhile."""
 
-    def __init__(
-        self, environment: Environment, buffer: WriteBuffer, hit: Callable[[str], None]
-    ) -> None:
+    def __init__(self, environment: Environment, buffer: WriteBuffer) -> None:
         self.environment = environment
         self.buffer = buffer
         self.size_bytes = 0
         self.size_in_use_bytes = 0
         self.is_durable = False
-        self._hit = hit
 
     def run(self, grant: Grant) -> None:
         with lmdb_errors("the flush of the backend failed"):
@@ -44,14 +42,14 @@ class FlushJob:
             try:
                 self._write_records(txn, grant)
                 self._write_changes(txn, grant)
-                self._hit("beforeCommit")
+                failpoints.hit("beforeCommit")
                 txn.commit()
             except BaseException:
                 txn.abort()
                 raise
             self.size_bytes = self.environment.allocated_bytes()
         self.is_durable = True
-        self._hit("afterCommit")
+        failpoints.hit("afterCommit")
 
     def _write_records(self, txn: lmdb.Transaction[bytes], grant: Grant) -> None:
         cursor = txn.cursor(self.environment.tables[KEY])

@@ -11,7 +11,7 @@ buffer. At every moment each record is in at least one layer that reads look int
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice, takewhile
 
 from kvserver.errors import FatalError
@@ -32,20 +32,13 @@ BULK_RECORDS = 10_000
 """Records per slice of `scan_all`: large enough that the calls around them cost nothing."""
 
 
-def _no_failpoint(name: str) -> None:
-    del name
-
-
 class LmdbBackend:
     """See `api.Backend` for the contract of each method."""
 
-    def __init__(
-        self, path: str, map_size_bytes: int, hit: Callable[[str], None] = _no_failpoint
-    ) -> None:
+    def __init__(self, path: str, map_size_bytes: int) -> None:
         """Open or create. `map_size_bytes` is the quota and headroom above it: address space, not
-        disk or memory. `hit` is called at the moments that failpoints know by name."""
+        disk or memory."""
         self._map_size_bytes = map_size_bytes
-        self._hit = hit
         self.removed_temporaries = tuple(remove_temporaries(path))
         self._flushing = WriteBuffer()  # empty while no flush is under way
         self._active = WriteBuffer()
@@ -153,8 +146,7 @@ class LmdbBackend:
         old = self._marks
         rows = self._active.tables[META]
         rows[CONSISTENT_INDEX] = consistent_index.to_bytes(8)
-        if term != old.term:
-            rows[TERM] = term.to_bytes(8)
+        rows[TERM] = term.to_bytes(8)
         if conf_state:
             rows[CONF_STATE] = conf_state
         self._marks = Marks(consistent_index, term, conf_state or old.conf_state)
@@ -180,7 +172,7 @@ class LmdbBackend:
             return None
         self._flushing, self._active = self._active, WriteBuffer()
         self._records = self._active.records
-        self._job = FlushJob(self._environment, self._flushing, self._hit)
+        self._job = FlushJob(self._environment, self._flushing)
         return self._job
 
     def finish_flush(self, job: Job) -> int:
@@ -198,9 +190,7 @@ class LmdbBackend:
         if self._job is not None:
             return None
         self._defragmentations += 1
-        self._job = DefragmentJob(
-            self._environment, self._map_size_bytes, self._defragmentations, self._hit
-        )
+        self._job = DefragmentJob(self._environment, self._map_size_bytes, self._defragmentations)
         return self._job
 
     def finish_defragment(self, job: Job) -> tuple[Defragmented, Job]:
@@ -226,9 +216,13 @@ class LmdbBackend:
     # Views and sizes
 
     def open_snapshot(self) -> Snapshot:
-        layers = (self._flushing, self._active.copy())
         with lmdb_errors("cannot read the backend"):
-            return LmdbSnapshot(self._environment, layers, self._marks)
+            txn = self._environment.begin_read()
+        # A flush may have committed and not be finished: its buffer is in what this transaction
+        # sees, and must not be laid over it a second time.
+        is_committed = txn.id() != self._reader.id()
+        layers = [] if is_committed else [self._flushing]
+        return LmdbSnapshot(self._environment, txn, [*layers, self._active.copy()], self._marks)
 
     @property
     def size_bytes(self) -> int:

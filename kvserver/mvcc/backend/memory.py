@@ -58,11 +58,11 @@ class _FlushJob:
 
     def __init__(self, durable: Contents, changes: list[Change]) -> None:
         self._durable = durable
-        self._changes = changes
+        self.changes = changes
 
     def run(self, grant: Grant) -> None:
         with grant:
-            _apply(self._durable, self._changes)
+            _apply(self._durable, self.changes)
 
 
 class _IdleJob:
@@ -180,7 +180,9 @@ class MemoryBackend:
 
     @property
     def pending_bytes(self) -> int:
-        return sum(len(v) for table, _, v in self._changes if table == KEY and v is not None)
+        flushing = self._job.changes if isinstance(self._job, _FlushJob) else []
+        changes = [*flushing, *self._changes]
+        return sum(len(value) for table, _, value in changes if table == KEY and value is not None)
 
     def begin_flush(self) -> Job | None:
         if self._job is not None or not (self._changes or self._marks_changed):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import lmdb
+
 from kvserver.limits import FLUSH_SLICE_RECORDS
 from kvserver.mvcc.backend.api import Marks, Pair
 from kvserver.mvcc.backend.environment import Environment, lmdb_errors
@@ -20,12 +22,16 @@ class LmdbSnapshot:
     items may be read in the flush thread, with a grant around each step of the iteration."""
 
     def __init__(
-        self, environment: Environment, layers: Sequence[WriteBuffer], marks: Marks
+        self,
+        environment: Environment,
+        txn: lmdb.Transaction[bytes],
+        layers: Sequence[WriteBuffer],
+        marks: Marks,
     ) -> None:
         self.marks = marks
         self._environment = environment
         self._layers = layers
-        self._txn = environment.begin_read()
+        self._txn = txn
         self._is_open = True
         environment.snapshots += 1
 
