@@ -61,6 +61,11 @@ class Lessor:
     def __len__(self) -> int:
         return len(self._leases)
 
+    @property
+    def waiting_count(self) -> int:
+        """Callers of `when_ended` and `when_primary` that have not been called back yet."""
+        return sum(map(len, self._waiting.values())) + len(self._waiting_for_promotion)
+
     # -- through the log
 
     def grant(self, lease_id: int, ttl_seconds: int, now: float) -> int:

@@ -90,6 +90,7 @@ class LeaseService:
         self._guard = guard
         self._leader = leader
         self._authorize = authorize
+        self._promotion: asyncio.Event | None = None
 
     def methods(self, request_bytes_max: int) -> Iterator[Method]:
         unary = {
@@ -234,16 +235,17 @@ class LeaseService:
 
     async def _primary(self) -> None:
         """Wait until this member's lessor is primary; `NoLeader` after the request timeout (K6)."""
-        lessor = self._member.lessor
-        if lessor.is_primary:
+        if self._member.lessor.is_primary:
             return
-        promoted: asyncio.Future[None] = self._member.loop.create_future()
-        lessor.when_primary(lambda: _settle(promoted))
+        if self._promotion is None:  # one for all who wait
+            self._promotion = asyncio.Event()
+            self._member.lessor.when_primary(self._promotion.set)
         try:
             async with asyncio.timeout(self._member.request_timeout_seconds):
-                await promoted
+                await self._promotion.wait()
         except TimeoutError:
             raise errors.NoLeader from None
+        self._promotion = None
 
     async def _applied(self) -> None:
         """Wait until everything committed is applied here (K7, T3)."""

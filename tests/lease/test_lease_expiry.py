@@ -9,6 +9,7 @@ import pytest
 from kvserver.errors import Code
 from kvserver.lease import Lessor, NotPrimary
 from kvserver.lease.deadlines import Deadlines, spread
+from kvserver.lease.lease import Lease
 
 
 @pytest.fixture
@@ -187,23 +188,35 @@ def test_spread_is_never_earlier_and_keeps_order() -> None:
     assert max(per_second.values()) <= 1500
 
 
-def test_renewals_add_nothing_to_the_queue(lessor: Lessor) -> None:
-    leases: dict = lessor._leases  # the queue's length is not part of any answer
-    deadlines: Deadlines = lessor._deadlines
-    lessor.grant(1, 10, 0.0)
+def queue_of(count: int) -> tuple[dict[int, Lease], Deadlines]:
+    leases: dict[int, Lease] = {}
+    deadlines = Deadlines(leases)
+    for number in range(count):
+        lease = leases[number] = Lease(10)
+        lease.deadline = 10.0
+        deadlines.queue(number, lease, 10.0)
+    return leases, deadlines
+
+
+def test_a_moved_deadline_costs_no_entry() -> None:
+    leases, deadlines = queue_of(1)
     for tick in range(1000):
-        lessor.renew(1, tick * 0.1)
-    assert (len(deadlines), len(leases)) == (1, 1)
+        leases[0].deadline = 10.0 + tick
+        assert deadlines.due(9.0 + tick, 10, 3.0) == []
+    assert len(deadlines) == 1
+    assert deadlines.due(1009.0, 10, 3.0) == [0]
 
 
-def test_dead_entries_are_swept(lessor: Lessor) -> None:
-    deadlines: Deadlines = lessor._deadlines
+def test_dead_entries_are_swept() -> None:
+    leases, deadlines = queue_of(0)
     for number in range(10_000):
-        lessor.grant(number + 1, 1000, 0.0)
+        lease = leases[number] = Lease(10)
+        lease.deadline = 10.0
+        deadlines.queue(number, lease, 10.0)
         if number % 100:
-            lessor.revoke(number + 1)
+            del leases[number]
     assert len(deadlines) < 1200
-    assert len(lessor.due(1000.0, 20_000)) == 100
+    assert len(deadlines.due(10.0, 20_000, 3.0)) == 100
 
 
 def test_counters(lessor: Lessor) -> None:  # spec/observability.md §2.4
