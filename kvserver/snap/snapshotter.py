@@ -40,6 +40,24 @@ def snapshot_db_name(index: int) -> str:
     return f"{index:016x}.snap.db"
 
 
+def encode_file(snapshot: Snapshot) -> bytes:
+    data = encode_snapshot(snapshot)
+    return record_pb2.SnapshotFile(crc=crc32c(data), data=data).SerializeToString()
+
+
+def decode_file(content: bytes) -> Snapshot:
+    """ValueError, saying why, when the content is not a whole snapshot file."""
+    try:
+        message = record_pb2.SnapshotFile.FromString(content)
+        if not message.data:
+            raise ValueError("snap: empty snapshot")
+        if crc32c(message.data) != message.crc:
+            raise ValueError("snap: crc mismatch")
+        return decode_snapshot(message.data)
+    except DecodeError as error:
+        raise ValueError(f"snap: unreadable snapshot ({error})") from None
+
+
 class Snapshotter:
     """Owner: whichever thread saves (the flush thread); at start, the main thread."""
 
@@ -54,8 +72,7 @@ class Snapshotter:
         Only then may the log vouch for it (`Wal.encode_snapshot`). OSError is fatal.
         """
         failpoints.hit("raftBeforeSaveSnap")
-        data = encode_snapshot(snapshot)
-        content = record_pb2.SnapshotFile(crc=crc32c(data), data=data).SerializeToString()
+        content = encode_file(snapshot)
         name = str(SnapshotFile(snapshot.term, snapshot.index))
         path = os.path.join(self._directory, name)
         partial = os.path.join(self._directory, f"{PARTIAL_PREFIX}-{name}")
@@ -81,14 +98,10 @@ class Snapshotter:
         """The snapshot in a file; None, and the file set aside, when it is not whole."""
         path = os.path.join(self._directory, str(file))
         try:
-            message = record_pb2.SnapshotFile.FromString(self._fs.read_file(path))
-            if not message.data:
-                return self._set_aside(path, "snap: empty snapshot")
-            if crc32c(message.data) != message.crc:
-                return self._set_aside(path, "snap: crc mismatch")
-            return decode_snapshot(message.data)
-        except DecodeError as error:
-            return self._set_aside(path, f"snap: unreadable snapshot ({error})")
+            return decode_file(self._fs.read_file(path))
+        except ValueError as error:
+            self._set_aside(path, str(error))
+            return None
 
     def newest_first(self) -> Iterator[Snapshot]:
         """Every readable snapshot, newest first."""

@@ -12,7 +12,9 @@ from kvserver.proto import legacy_pb2, raft_pb2, record_pb2
 from kvserver.raft.types import ConfState, Entry, EntryType, HardState, Snapshot
 from kvserver.wal.frame import uvarint
 
-ENTRY_TYPES = {int(kind): kind for kind in EntryType}
+ENTRY_TYPES = tuple(EntryType)
+NORMAL_HEAD = b"\x08\x00"
+"""How a normal entry begins when its zeros are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,11 @@ def decode_hard_state(data: bytes) -> HardState:
 def decode_entry(data: bytes) -> Entry:
     """ValueError for an entry type nobody knows."""
     message = raft_pb2.Entry.FromString(data)
-    kind = ENTRY_TYPES.get(message.Type)
-    if kind is None:
-        raise ValueError(f"unknown entry type {message.Type}")
-    return Entry(message.Index, message.Term, kind, message.Data)
+    kind = message.Type
+    if data[:2] != NORMAL_HEAD and not kind and data[:1] == NORMAL_HEAD[:1]:
+        # protobuf drops a value its enum does not know, and the type would read as normal.
+        raise ValueError(f"unknown entry type {data[1]}")
+    return Entry(message.Index, message.Term, ENTRY_TYPES[kind], message.Data)
 
 
 def conf_state_message(state: ConfState) -> raft_pb2.ConfState:

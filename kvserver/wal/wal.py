@@ -178,6 +178,11 @@ class Wal:
         """The record of a snapshot whose file is already durable. Loop only."""
         return self._ready_encoder().encode_snapshot(index, term, conf_state)
 
+    @property
+    def last_index(self) -> int:
+        """The last index encoded. Loop only."""
+        return self._ready_encoder().last_index
+
     def _ready_encoder(self) -> WalEncoder:
         if self._encoder is None:
             raise WalError("wal: not read yet, so it cannot be appended to")

@@ -65,6 +65,11 @@ def _resize(content: bytearray, size: int) -> None:
         content.extend(bytes(size - len(content)))
 
 
+def _move_tree(directories: dict[str, Directory], source: str, target: str) -> None:
+    for path in [p for p in directories if p == source or p.startswith(source + "/")]:
+        directories[target + path[len(source) :]] = directories.pop(path)
+
+
 @dataclass
 class Directory:
     live: dict[str, Inode] = field(default_factory=dict)
@@ -103,6 +108,7 @@ class SimFs:
         self.fail_errno = fail_errno
         self.capacity = capacity
         self.directories: dict[str, Directory] = {"/": Directory()}
+        self._moved: list[tuple[str, str]] = []
         self._handles: dict[int, Inode] = {}
         self._next_handle = 3
 
@@ -136,6 +142,9 @@ class SimFs:
                     survivors[id(inode)] = inode.after_crash(keep)
                 fresh.live[name] = fresh.disk[name] = survivors[id(inode)]
             after.directories[path] = fresh
+        for source, target in reversed(self._moved):
+            if target in after.directories and not keep():
+                _move_tree(after.directories, target, source)
         return after
 
     # -- names
@@ -180,10 +189,9 @@ class SimFs:
         source, target = os.path.abspath(source), os.path.abspath(target)
         self._before(f"rename {os.path.basename(target)}")
         if source in self.directories:
-            # A directory's rename is durable or not as a whole; here: at once, being journalled.
             self.directories.pop(target, None)
-            for path in [p for p in self.directories if p == source or p.startswith(source + "/")]:
-                self.directories[target + path[len(source) :]] = self.directories.pop(path)
+            _move_tree(self.directories, source, target)
+            self._moved.append((source, target))
             self._between()
             return
         directory, old = self._split(source)
@@ -246,6 +254,7 @@ class SimFs:
         self._between()
         directory.disk = dict(directory.live)
         directory.pending.clear()
+        self._moved = [m for m in self._moved if os.path.dirname(m[1]) != os.path.abspath(path)]
 
     def mode(self, path: str) -> int:
         path = os.path.abspath(path)
