@@ -1,4 +1,4 @@
-"""From a data directory to everything a member starts with (spec/storage.md §6, spec/cluster.md §2).
+"""From a data directory to everything a member starts with (spec/storage.md §6).
 
 Order: the backend and its applied index; the newest snapshot that the WAL vouches for; the WAL,
 repaired if its tail is torn; raft's log; leases, alarms, membership and the key index from the
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from kvserver import failpoints
 from kvserver.apply.alarms import Alarms
 from kvserver.errors import FatalError
 from kvserver.fs import FileSystem
@@ -20,6 +19,7 @@ from kvserver.logs import Logger
 from kvserver.membership import Member, Membership, cluster_id, member_id
 from kvserver.membership.codec import decode_conf_state, encode_conf_context
 from kvserver.mvcc.backend.lmdb import LmdbBackend
+from kvserver.mvcc.compaction import CompactionJob
 from kvserver.mvcc.store import Store
 from kvserver.raft import (
     ConfChange,
@@ -67,6 +67,7 @@ class State:
     lessor: Lessor
     alarms: Alarms
     membership: Membership
+    interrupted_compaction: CompactionJob | None
 
 
 def recover(
@@ -80,7 +81,7 @@ def recover(
         # A crash between making the backend and the log leaves an empty backend; one with
         # applied entries and no log is a lost WAL directory.
         log.warn("found a backend without a write-ahead log", path=backend_path)
-    backend = LmdbBackend(backend_path, _map_bytes(quota_bytes), failpoints.hit)
+    backend = LmdbBackend(backend_path, _map_bytes(quota_bytes))
     for path in backend.removed_temporaries:
         log.warn("removed a left-over file", path=path)
     if is_new:
@@ -209,9 +210,9 @@ def rebuild(
     lessor = Lessor(ttl_min=ttl_min_seconds, checkpoints=has_checkpoints)
     lessor.restore(backend.items("lease"))
     store = Store(backend, lessor)
-    store.restore()
+    interrupted = store.restore()
     alarms = Alarms(backend)
     alarms.restore()
     membership = Membership(backend, learners_max)
     membership.restore()
-    return State(store, lessor, alarms, membership)
+    return State(store, lessor, alarms, membership, interrupted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 import ssl
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 from google.protobuf.message import Message
 
-from kvserver import errors
+from kvserver import errors, failpoints
 from kvserver.apply.applier import Applier
 from kvserver.apply.command import Kind
 from kvserver.bootstrap import Founding, Recovered, State, rebuild, recover
@@ -45,15 +46,17 @@ from kvserver.runtime.flush_thread import FlushThread
 from kvserver.runtime.member_loop import MemberLoop
 from kvserver.runtime.storage_duty import StorageDuty
 from kvserver.services.cluster import ClusterService
+from kvserver.services.failpoints_http import answer_failpoints
 from kvserver.services.gate import Gate, error_status
-from kvserver.services.health import HealthService
+from kvserver.services.health import Health
 from kvserver.services.http import HealthCounters, HttpApp
 from kvserver.services.kv import KVService
+from kvserver.services.leader_guard import LeaderGuard
 from kvserver.services.lease import LeaseService
 from kvserver.services.maintenance import MaintenanceService
 from kvserver.services.metrics import register_metrics
 from kvserver.services.peer_http import PeerHttpApp
-from kvserver.services.reflection import ReflectionService
+from kvserver.services.reflection import Reflection
 from kvserver.services.watch import WatchService
 from kvserver.tls import server_context
 from kvserver.transport import Method, TransportLimits
@@ -196,8 +199,8 @@ class MemberServer:
             log=self._log,
         )
         storage.on_room = member.wake
-        for compaction in state.store.take_compactions():
-            background.add_compaction(compaction)
+        if state.interrupted_compaction is not None:
+            background.add_compaction(state.interrupted_compaction)
         self._duties = Duties(
             loop=loop,
             clock=self._clock,
@@ -228,9 +231,10 @@ class MemberServer:
             keepalive_seconds=config.grpc_keepalive_interval,
             keepalive_timeout_seconds=config.grpc_keepalive_timeout,
         )
-        self._clients = Transport(
-            self._methods(gate), self._app, limits, self._transport_log, error_status
-        )
+        methods = list(self._methods(gate))
+        names = {method.path[1:].rpartition("/")[0] for method in methods}
+        methods += Reflection(sorted(names)).methods()
+        self._clients = Transport(methods, self._app, limits, self._transport_log, error_status)
         peers = PeerHttpApp(member, self._recovered.cluster_id, self._app)
         self._peers = Transport((), peers, limits, self._transport_log)
         register_metrics(
@@ -241,20 +245,21 @@ class MemberServer:
             gate=gate,
             health=health,
             transport=self._clients,
+            methods=methods,
         )
 
     def _methods(self, gate: Gate) -> Iterator[Method]:
         config, member = self._config, self._member
         size = config.max_request_bytes + GRPC_OVERHEAD_BYTES
         yield from KVService(member, self._background, gate, config.max_txn_ops).methods(size)
+        guard = LeaderGuard(member, self._loop, config.election_timeout / 1000)
         yield from WatchService(
-            member, gate, config.watch_progress_notify_interval, random.random
+            member, gate, guard, random.random, config.watch_progress_notify_interval
         ).methods(size)
-        yield from LeaseService(member, gate).methods(size)
+        yield from LeaseService(member, gate, guard).methods(size)
         yield from ClusterService(member, gate).methods(size)
         yield from MaintenanceService(member, self._storage, self._background, gate).methods(size)
-        yield from HealthService().methods(size)
-        yield from ReflectionService().methods(size)
+        yield from Health().methods()
 
     # -- running
 
@@ -269,6 +274,7 @@ class MemberServer:
         )
         self._append.start()
         self._flush.start()
+        await self._serve_failpoints()
         await self._listen(self._peers, self._config.listen_peer_urls, is_peer=True)
         freeze_garbage()
         self._duties.start()
@@ -279,6 +285,15 @@ class MemberServer:
         await self._listen(self._clients, self._config.listen_client_urls)
         await self._listen(self._clients, self._config.listen_metrics_urls, serve_grpc=False)
         self._log.info("ready to serve client requests")
+
+    async def _serve_failpoints(self) -> None:
+        """Tests only: `GOFAIL_HTTP=host:port` opens the failpoint endpoint."""
+        address = os.environ.get("GOFAIL_HTTP", "")
+        failpoints.arm_from_variable(os.environ.get("GOFAIL_FAILPOINTS", ""))
+        if address:
+            self._failpoints = Transport((), answer_failpoints)
+            host, _, port = address.rpartition(":")
+            await self._failpoints.listen_tcp(host or "127.0.0.1", int(port), serve_grpc=False)
 
     async def wait(self) -> None:
         """Until something fatal happens, which is raised."""

@@ -24,9 +24,6 @@ class Stepper(Protocol):
 
     def step(self) -> bool: ...
 
-    def close(self) -> None:
-        """Give up what the job has pinned; called when nobody waits for it any more."""
-
 
 class Caller(Waiter, Protocol):
     """A waiter that may have gone."""
@@ -58,12 +55,19 @@ class Background:
     def stop(self) -> None:
         self._is_stopped = True
 
-    def run(self, job: Stepper, call: Caller, reply: Callable[[], bytes]) -> None:
-        """Step `job` until it is done, then answer `call` with `reply()`."""
+    def run(
+        self,
+        job: Stepper,
+        call: Caller,
+        reply: Callable[[], bytes],
+        abandon: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Step `job` until it is done, then answer `call` with `reply()`; `abandon` lets go of
+        what the job has pinned when nobody waits for it any more."""
 
         def slice_() -> None:
             if call.cancelled or self._is_stopped:
-                job.close()
+                abandon()
                 return
             try:
                 if not job.step():

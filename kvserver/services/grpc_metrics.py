@@ -5,10 +5,10 @@ Every method appears with zeros for every code from the start: dashboards depend
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from kvserver.metrics.registry import Family, Registry, Samples
-from kvserver.transport import MethodCounters
+from kvserver.transport import Method
 from kvserver.transport import Server as Transport
 
 CODES = (
@@ -40,25 +40,20 @@ STREAM_TYPES = {
 Everything else that streams is bidirectional."""
 
 
-def register_grpc(registry: Registry, transport: Transport) -> None:
-    methods = transport.counters.methods
-    labels = {path: _labels(path, transport.is_unary(path)) for path in methods}
-
-    def each() -> Iterator[tuple[dict[str, str], MethodCounters]]:
-        for path, counters in methods.items():
-            yield labels[path], counters
+def register_grpc(registry: Registry, transport: Transport, methods: Sequence[Method]) -> None:
+    labelled = [(_labels(method), method.counters) for method in methods]
 
     def started() -> Samples:
-        return ((label, counters.started) for label, counters in each())
+        return ((label, counters.started) for label, counters in labelled)
 
     def received() -> Samples:
-        return ((label, counters.messages_received) for label, counters in each())
+        return ((label, counters.messages_received) for label, counters in labelled)
 
     def sent() -> Samples:
-        return ((label, counters.messages_sent) for label, counters in each())
+        return ((label, counters.messages_sent) for label, counters in labelled)
 
     def handled() -> Samples:
-        for label, counters in each():
+        for label, counters in labelled:
             by_code = counters.handled
             for number, code in enumerate(CODES):
                 yield {"grpc_code": code, **label}, by_code.get(number, 0)
@@ -100,7 +95,7 @@ def register_grpc(registry: Registry, transport: Transport) -> None:
     )
 
 
-def _labels(path: str, is_unary: bool) -> dict[str, str]:
-    service, _, method = path[1:].rpartition("/")
-    kind = "unary" if is_unary else STREAM_TYPES.get(path, "bidi_stream")
-    return {"grpc_method": method, "grpc_service": service, "grpc_type": kind}
+def _labels(method: Method) -> dict[str, str]:
+    service, _, name = method.path[1:].rpartition("/")
+    kind = "unary" if method.is_unary else STREAM_TYPES.get(method.path, "bidi_stream")
+    return {"grpc_method": name, "grpc_service": service, "grpc_type": kind}

@@ -12,6 +12,7 @@ from kvserver import errors
 from kvserver.apply.command import Kind
 from kvserver.apply.quota import put_cost, txn_cost
 from kvserver.mvcc.range import check_range
+from kvserver.mvcc.range_stream import check_range_stream
 from kvserver.mvcc.txn_check import (
     check_delete,
     check_put,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from kvserver import errors
 from kvserver.apply.command import Kind
+from kvserver.mvcc.backend_hash import BackendHash
 from kvserver.proto import rpc_pb2
 from kvserver.runtime.background import Background
 from kvserver.runtime.member_loop import MemberLoop
@@ -94,13 +95,13 @@ class MaintenanceService:
     def hash(self, call: Call, body: bytes) -> None:
         parse(rpc_pb2.HashRequest, body)
         member = self._member
-        job = member.store.hash_backend()
+        job = BackendHash(self._storage.backend)
 
         def reply() -> bytes:
             response = rpc_pb2.HashResponse(hash=job.result())
             return member.header(member.store.revision) + response.SerializeToString()
 
-        self._background.run(job, call, reply)
+        self._background.run(job, call, reply, job.close)
 
     def hash_kv(self, call: Call, body: bytes) -> None:
         request = parse(rpc_pb2.HashKVRequest, body)
@@ -108,12 +109,7 @@ class MaintenanceService:
         job = member.store.hash_kv(request.revision)
 
         def reply() -> bytes:
-            found = job.result()
-            response = rpc_pb2.HashKVResponse(
-                hash=found.hash,
-                compact_revision=found.compact_revision,
-                hash_revision=found.revision,
-            )
-            return member.header(member.store.revision) + response.SerializeToString()
+            revision, found = job.result()
+            return member.header(revision) + found
 
         self._background.run(job, call, reply)

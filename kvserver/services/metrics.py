@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kvserver.metrics.registry import Family, Registry, Samples
@@ -14,6 +15,7 @@ from kvserver.proto import rpc_pb2
 from kvserver.services.gate import Gate
 from kvserver.services.grpc_metrics import register_grpc
 from kvserver.services.http import HealthCounters
+from kvserver.transport import Method
 from kvserver.transport import Server as Transport
 from kvserver.version import SERVER_VERSION
 
@@ -34,6 +36,7 @@ def register_metrics(
     gate: Gate,
     health: HealthCounters,
     transport: Transport,
+    methods: Sequence[Method],
 ) -> None:
     """Fill the registry."""
     _register_server(registry, member, gate, health)
@@ -41,7 +44,7 @@ def register_metrics(
     _register_mvcc(registry, member, storage)
     _register_leases(registry, member)
     _register_process(registry)
-    register_grpc(registry, transport)
+    register_grpc(registry, transport, methods)
     registry.single(
         "keydeck_loop_lag_seconds_max",
         "gauge",
