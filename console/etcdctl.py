@@ -50,10 +50,12 @@ class Etcdctl:
         shown = go_string(value)
         if len(value) > VALUE_BYTES_MAX:
             shown = f'"... {len(value)} bytes ..."'
-        return self._txn(_compare(key, base), " ".join(["put", *flags, go_string(key), shown]))
+        words = ["put", *flags, *_dashes(key, value), go_string(key), shown]
+        return self._txn(_compare(key, base), " ".join(words))
 
     def delete(self, key: bytes, *, base: int) -> str:
-        return self._txn(_compare(key, base), f"del {go_string(key)}")
+        words = ["del", *_dashes(key), go_string(key)]
+        return self._txn(_compare(key, base), " ".join(words))
 
     def _txn(self, compare: str, then: str) -> str:
         head = f"{compare}\n" if compare else ""
@@ -79,4 +81,9 @@ def go_string(data: bytes) -> str:
 
 
 def _operand(data: bytes) -> tuple[str, ...]:
-    return ("--", shell_word(data)) if data.startswith(b"-") else (shell_word(data),)
+    return (*_dashes(data), shell_word(data))
+
+
+def _dashes(*operands: bytes) -> tuple[str, ...]:
+    """What keeps an operand from being taken for a flag."""
+    return ("--",) if any(data.startswith(b"-") for data in operands) else ()

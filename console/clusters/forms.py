@@ -36,6 +36,13 @@ class ClusterForm(forms.ModelForm):
             "tls_certificate",
             "tls_server_name",
         ]
+        widgets: ClassVar = {
+            "endpoints": forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}),
+            "tls_ca": forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}),
+            "tls_certificate": forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}),
+            "name": forms.TextInput(attrs={"autocomplete": "off"}),
+            "etcd_user": forms.TextInput(attrs={"autocomplete": "off"}),
+        }
 
     def clean_endpoints(self) -> str:
         checked = []

@@ -29,10 +29,13 @@ class OverviewConsumer(LiveConsumer):
     async def _send_changes(
         self, before: dict[str, str], pieces: dict[str, str], whole_table: str
     ) -> None:
-        """One frame a tick. Other members than before: the whole table, not its rows."""
+        """Other members than before: the whole table, not its rows."""
         changed = {name: html for name, html in pieces.items() if before.get(name) != html}
         if before.keys() != pieces.keys():
             changed = {n: html for n, html in changed.items() if not n.startswith("member-")}
             changed["member-rows"] = whole_table
-        if changed:
-            await self.send("\n".join(changed.values()))
+        # An HTML parser drops table rows that follow other content: rows have a frame of their own.
+        for in_table in (False, True):
+            frame = [h for n, h in changed.items() if n.startswith("member-") is in_table]
+            if frame:
+                await self.send("\n".join(frame))

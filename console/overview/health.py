@@ -219,7 +219,9 @@ def _verdict(
     if not any(row.member.status for row in rows):
         text = "No member answers."
         return Level.DANGER, [text, *([f"{list_failure}."] if list_failure else [])]
-    level = max((row.level for row in rows), default=Level.OK)
+    # A member in danger is a warning for the cluster: it is built to outlive one. What it cannot
+    # outlive raises the level below.
+    level = Level.OK if all(row.level is Level.OK for row in rows) else Level.WARN
     lines: list[str] = []
     if leader is None:
         level = Level.DANGER
@@ -233,11 +235,9 @@ def _verdict(
     lines += [_absence(row) for row in rows if not row.member.status]
     lines += [f"{row.member.label} is {row.state}." for row in rows if _is_worth_a_line(row)]
     if leader is not None:
-        if voters_up == quorum and quorum > 1:
-            level = max(level, Level.WARN)
+        voters = sum(1 for row in rows if not row.member.is_learner)
+        if quorum == voters_up < voters:
             lines.append("One more failure and writes stop.")
-        elif level is Level.DANGER and not alarms and voters_up >= quorum:
-            level = Level.WARN  # a dead member that the quorum outlives
         lines.append(f"Leader {leader.label}, term {_term(rows)}.")
     if not alarms:
         lines.append("No alarms.")

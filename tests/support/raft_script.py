@@ -30,7 +30,9 @@ Entries are index:term, `=data` for data, and `=add(4)`, `=remove(4)`, `=learner
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from kvserver.raft import (
     ConfChange,
@@ -102,9 +104,7 @@ def parse_entry(text: str) -> Entry:
     index, _, term = position.partition(":")
     if "(" in data or data == "leave":
         change = parse_change(data)
-        kind = (
-            EntryType.CONF_CHANGE if isinstance(change, ConfChange) else EntryType.CONF_CHANGE_V2
-        )
+        kind = EntryType.CONF_CHANGE if isinstance(change, ConfChange) else EntryType.CONF_CHANGE_V2
         return Entry(int(index), int(term), kind, encode_conf_change(change))
     return Entry(int(index), int(term), EntryType.NORMAL, data.encode())
 
@@ -360,9 +360,10 @@ class Script:
         for member_id, member in sorted(self.members.items()):
             member.drain()
             for message in member.sent:
-                if message.to in self.members and frozenset(
-                    (member_id, message.to)
-                ) not in self.cuts:
+                if (
+                    message.to in self.members
+                    and frozenset((member_id, message.to)) not in self.cuts
+                ):
                     self.flying.append(message)
             member.sent = []
 
@@ -530,3 +531,14 @@ def _replayed(script: Script, lines: list[str]) -> Iterator[str]:
             yield line
         elif not is_output:
             yield line
+
+
+def main(paths: list[str]) -> None:
+    """Write what really happens into the scripts, for reading and comparing with git."""
+    for path in map(Path, paths):
+        happened = run_script(path.read_text())
+        path.write_text(happened)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

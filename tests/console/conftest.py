@@ -1,0 +1,109 @@
+"""Fixtures of the console's tests: a real cluster, a connection to it, people with roles."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from django.test import Client as Browser
+
+from console.gateway import clients
+from console.models import Account, Cluster, ClusterGrant
+from console.roles import Role
+from kvserver.client import Client
+from kvserver.proto import rpc_pb2
+from tests.support.servers import Server, kinds, start_cluster
+
+
+@pytest.fixture(scope="session", params=kinds())
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """One member, real etcd or Keydeck."""
+    [one] = start_cluster(request.param, tmp_path_factory.mktemp(request.param))
+    yield one
+    clients.close()
+    one.stop()
+
+
+@pytest.fixture(scope="session")
+def store(server: Server) -> Iterator[Store]:
+    client = server.client()
+    yield Store(client)
+    client.close()
+
+
+@pytest.fixture
+def prefix() -> bytes:
+    """A part of the keyspace that is this test's own."""
+    return f"/t/{uuid.uuid4().hex[:12]}/".encode()
+
+
+@pytest.fixture
+def cluster(db: None, server: Server) -> Cluster:
+    return Cluster.objects.create(slug="one", name="one", endpoints=server.client_url)
+
+
+def make_account(name: str, cluster: Cluster | None = None, role: Role | None = None) -> Account:
+    account = Account(username=name, is_admin=role is None and name == "root")
+    account.set_unusable_password()  # hashing is tested where people sign in
+    account.save()
+    if cluster and role:
+        ClusterGrant.objects.create(account=account, cluster=cluster, role=role)
+    return account
+
+
+def browser_of(account: Account | None) -> Browser:
+    browser = Browser()
+    if account:
+        browser.force_login(account)
+    return browser
+
+
+@pytest.fixture
+def as_viewer(cluster: Cluster) -> Browser:
+    return browser_of(make_account("vera", cluster, Role.VIEWER))
+
+
+@pytest.fixture
+def as_editor(cluster: Cluster) -> Browser:
+    return browser_of(make_account("eddie", cluster, Role.EDITOR))
+
+
+@pytest.fixture
+def as_admin(cluster: Cluster) -> Browser:
+    return browser_of(make_account("root"))
+
+
+class Store:
+    """The cluster behind the console's back: what somebody else does to it."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def put(self, key: bytes, value: bytes, lease: int = 0) -> int:
+        request = rpc_pb2.PutRequest(key=key, value=value, lease=lease)
+        return self.client.write(lambda s: s.kv.Put, request, 5).header.revision
+
+    def delete(self, key: bytes) -> int:
+        request = rpc_pb2.DeleteRangeRequest(key=key)
+        return self.client.write(lambda s: s.kv.DeleteRange, request, 5).header.revision
+
+    def get(self, key: bytes):
+        answer = self.client.read(lambda s: s.kv.Range, rpc_pb2.RangeRequest(key=key), 5)
+        return answer.kvs[0] if answer.kvs else None
+
+    def revision(self) -> int:
+        request = rpc_pb2.RangeRequest(key=b"?", count_only=True)
+        return self.client.read(lambda s: s.kv.Range, request, 5).header.revision
+
+    def raft_index(self) -> int:
+        return self.client.read(
+            lambda s: s.maintenance.Status, rpc_pb2.StatusRequest(), 5
+        ).raftIndex
+
+    def grant_lease(self, seconds: int, lease_id: int = 0) -> int:
+        request = rpc_pb2.LeaseGrantRequest(TTL=seconds, ID=lease_id)
+        return self.client.write(lambda s: s.lease.LeaseGrant, request, 5).ID
+
+    def compact(self, revision: int) -> None:
+        self.client.write(lambda s: s.kv.Compact, rpc_pb2.CompactionRequest(revision=revision), 5)

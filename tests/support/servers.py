@@ -1,0 +1,177 @@
+"""Real servers for tests: an etcd from PATH, or Keydeck itself, alone or three in a cluster.
+
+Every server listens on free ports of 127.0.0.1, keeps its data in a directory of the test run
+and is ended by its own process handle.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+
+from kvserver.client import CallFailed, Client, ClientConfig, Endpoint
+from kvserver.proto import rpc_pb2
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS_MAX = 30.0
+
+ETCD = "etcd"
+KEYDECK = "keydeck"
+
+
+def kinds() -> list[str]:
+    """What the console's tests run against: a real etcd and Keydeck, or what
+    KEYDECK_TEST_SERVERS names."""
+    named = os.environ.get("KEYDECK_TEST_SERVERS", "")
+    return named.split(",") if named else [ETCD, KEYDECK]
+
+
+def program(kind: str) -> list[str]:
+    if kind == KEYDECK:
+        return [sys.executable, "-m", "kvserver"]
+    found = shutil.which("etcd")
+    assert found, "these tests need a real etcd: no program named etcd is on PATH"
+    return [found]
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+@dataclass(slots=True)
+class Server:
+    """One running member."""
+
+    name: str
+    client_url: str
+    peer_url: str
+    directory: Path
+    command: list[str]
+    process: subprocess.Popen[bytes] | None = None
+    log: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.log = self.directory / f"{self.name}.log"
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint.parse(self.client_url)
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT
+            )
+
+    def stop(self) -> None:
+        """SIGTERM, wait; SIGKILL for one that does not listen."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+    def client(self) -> Client:
+        return Client(ClientConfig((self.endpoint,)))
+
+    def wait_until_ready(self) -> None:
+        """Until it answers a linearizable read, so that there is a leader too."""
+        deadline = time.monotonic() + START_SECONDS_MAX
+        client = self.client()
+        try:
+            while True:
+                try:
+                    client.read(lambda stubs: stubs.kv.Range, rpc_pb2.RangeRequest(key=b"?"), 1.0)
+                    return
+                except CallFailed as error:
+                    self._assert_alive()
+                    assert time.monotonic() < deadline, f"{self.name} is not ready: {error}"
+                    wait_for_channel(client, self.endpoint)
+        finally:
+            client.close()
+
+    def _assert_alive(self) -> None:
+        assert self.process is not None
+        code = self.process.poll()
+        assert code is None, f"{self.name} ended with {code}:\n{self.log.read_text()[-2000:]}"
+
+
+def wait_for_channel(client: Client, endpoint: Endpoint) -> None:
+    """Wait a while for the connection itself; no answer is no error here."""
+    ready = grpc.channel_ready_future(client.stubs(endpoint).channel)
+    try:
+        ready.result(timeout=0.3)
+    except grpc.FutureTimeoutError:
+        pass
+    finally:
+        ready.cancel()
+
+
+def start_cluster(
+    kind: str, directory: Path, size: int = 1, flags: Sequence[str] = ()
+) -> list[Server]:
+    """Start `size` members and return when every one of them answers."""
+    directory.mkdir(parents=True, exist_ok=True)
+    ports = free_ports(2 * size)
+    names = [f"m{number}" for number in range(size)]
+    urls = [
+        (f"http://127.0.0.1:{ports[2 * i]}", f"http://127.0.0.1:{ports[2 * i + 1]}")
+        for i in range(size)
+    ]
+    initial = ",".join(f"{name}={peer}" for name, (_, peer) in zip(names, urls, strict=True))
+    servers = [
+        Server(name, client, peer, directory, command(kind, name, directory, client, peer, initial))
+        for name, (client, peer) in zip(names, urls, strict=True)
+    ]
+    for server in servers:
+        server.command += flags
+        server.start()
+    try:
+        for server in servers:
+            server.wait_until_ready()
+    except BaseException:
+        for server in servers:
+            server.stop()
+        raise
+    return servers
+
+
+def command(
+    kind: str, name: str, directory: Path, client: str, peer: str, initial: str
+) -> list[str]:
+    return [
+        *program(kind),
+        f"--name={name}",
+        f"--data-dir={directory / name}",
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster={initial}",
+    ]
