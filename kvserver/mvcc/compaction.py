@@ -75,8 +75,10 @@ class Compactions:
         self.hashes.clear()
         self.finished_revision = finished
 
-    def finish(self, job: CompactionJob) -> None:
+    def finish(self, job: CompactionJob, found: KVHash | None) -> None:
         self.jobs.popleft()
+        if found is not None:
+            self.hashes.append(found)
         self.finished_revision = job.revision
         self._store.backend.put(META, FINISHED_COMPACT_REVISION, revision_key(job.revision, 0))
 
@@ -87,15 +89,15 @@ class Compactions:
 class CompactionJob:
     """The background part of one compaction. `step` until it is True."""
 
-    __slots__ = ("_bound", "_keys", "_scan", "_store", "is_finished", "previous", "revision")
+    __slots__ = ("_bound", "_hash", "_keys", "_scan", "_store", "is_finished", "revision")
 
     def __init__(self, store: Store, revision: int, previous: int, hashes: bool) -> None:
         self.revision = revision
-        self.previous = previous
         self.is_finished = False
         self._store = store
         self._bound = bound_after(revision)
         self._keys: set[bytes] | None = None
+        self._hash: KVHash | None = None
         self._scan = HashScan(store, revision, previous, is_compaction=True) if hashes else None
 
     def step(self) -> bool:
@@ -106,17 +108,12 @@ class CompactionJob:
         if first is not self:
             first.step()
         elif self._scan is not None:
-            self._hash()
+            if self._scan.step():
+                self._hash = self._scan.result()
+                self._scan = None
         elif not self._store.compactions.is_read_below(self.revision):
             self._remove()
         return self.is_finished
-
-    def _hash(self) -> None:
-        scan = self._scan
-        assert scan is not None
-        if scan.step():
-            self._store.compactions.hashes.append(scan.result())
-            self._scan = None
 
     def _remove(self) -> None:
         index = self._store.index
@@ -136,4 +133,4 @@ class CompactionJob:
             self._store.counters.compacted += len(removed)
         if not keys:
             self.is_finished = True
-            self._store.compactions.finish(self)
+            self._store.compactions.finish(self, self._hash)

@@ -118,15 +118,15 @@ def without_value(record: bytes, keeps_lease: bool) -> bytes:
     return head + record[at:]
 
 
-def range_kvs(records: Iterable[bytes]) -> bytes:
+def range_kvs(records: list[bytes]) -> bytes:
     """`RangeResponse.kvs`: field 2, repeated."""
-    # Hot: one flat join is half the time of formatting each record.
-    parts: list[bytes] = []
-    add = parts.append
-    for record in records:
-        size = len(record)
-        add(_KVS_TAG[size] if size < 0x4000 else b"\x12" + varint(size))
-        add(record)
+    # Hot: no Python per record, which is a third of the time of formatting each of them.
+    parts = records * 2
+    try:
+        parts[::2] = map(_KVS_TAG.__getitem__, map(len, records))
+    except IndexError:  # a long record
+        parts[::2] = [b"\x12" + varint(len(record)) for record in records]
+    parts[1::2] = records
     return b"".join(parts)
 
 

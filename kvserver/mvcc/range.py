@@ -301,9 +301,9 @@ def _fetch(store: Store, revisions: list[RevisionKey]) -> Iterator[list[bytes]]:
     get_many = store.backend.get_many
     at, size, total = 0, FETCH_RECORDS_MIN, len(revisions)
     while at < total:
-        records = get_many(revisions[at : at + size] if total > size else revisions)
+        records = get_many(revisions[at : at + size] if at or total > size else revisions)
         yield records
-        at += size
+        at += len(records)
         if at < total:
             average = sum(map(len, records)) // len(records) + 1
             size = max(1, min(size * 4, FETCH_BYTES // average))

@@ -257,7 +257,7 @@ class Store:
             record = self.backend.get(revision)
             if record is None:
                 raise _missing(revision)
-            return self.revision, range_kvs((record,)) + b"\x20\x01"
+            return self.revision, range_kvs([record]) + b"\x20\x01"
         cursor = self.range_cursor(request)
         while not cursor.step():
             pass
