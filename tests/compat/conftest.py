@@ -43,26 +43,26 @@ def release35() -> EtcdRelease:
 @pytest.fixture
 def start_etcd(tmp_path: Path) -> Iterator[StartMember]:
     """Starts fresh etcd members; all are stopped when the test ends."""
-    yield from _starter(tmp_path, "etcd", etcd_server)
+    yield from starter(tmp_path, "etcd", etcd_server)
 
 
 @pytest.fixture
 def start_subject(tmp_path: Path) -> Iterator[StartMember]:
     """Starts fresh members of the server under comparison."""
+    yield from starter(tmp_path, "subject", make_subject)
+
+
+def make_subject(data_dir: Path, **options: object) -> ServerProcess:
+    """Keydeck, or its stand-in while the harness is tried."""
     path = os.environ.get(SUBJECT_VARIABLE)
     if not path:
-        yield from _starter(tmp_path, "keydeck", keydeck_server)
-        return
+        return keydeck_server(data_dir, **options)
     stand_in = release_at(Path(path))
     assert stand_in is not None, f"{path} is not an etcd"
-    yield from _starter(
-        tmp_path, "subject", lambda data, **options: etcd_server(stand_in, data, **options)
-    )
+    return etcd_server(stand_in, data_dir, **options)
 
 
-def _starter(
-    tmp_path: Path, name: str, make: Callable[..., ServerProcess]
-) -> Iterator[StartMember]:
+def starter(tmp_path: Path, name: str, make: Callable[..., ServerProcess]) -> Iterator[StartMember]:
     started: list[ServerProcess] = []
 
     def start(*place: object, **options: object) -> ServerProcess:
