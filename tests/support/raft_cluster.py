@@ -210,6 +210,8 @@ class SimMember:
     def send(self, step: plan.SendMessages | plan.SendAfterPersist) -> None:
         for message in step.messages:
             self.cluster.checker.sent(self.id, message, self.disk.hard_state, self.disk.last_index)
+            if message.type is MessageType.SNAPSHOT:
+                message = message._replace(snapshot=self.current_snapshot())
             self.cluster.send(message)
 
     def write(self, step: plan.SaveSnapshot | plan.AppendEntries) -> None:
@@ -223,8 +225,17 @@ class SimMember:
             )
             self.applied = entry.index
             if entry.type is not EntryType.NORMAL:
-                self.conf_state = self.node.apply_conf_change(decode_conf_change(entry))
+                self.conf_state = self.node.apply_conf_change(self._judged(entry))
         self.node.applied(self.applied)
+
+    def _judged(self, entry: Entry) -> ConfChange:
+        """The application refuses a change that would leave no voter, by emptying it."""
+        change = decode_conf_change(entry)
+        assert isinstance(change, ConfChange)
+        is_gain = change.type is ConfChangeType.ADD_NODE
+        if not is_gain and set(self.conf_state.voters) <= {change.node_id}:
+            return ConfChange(change.id, change.type, 0)
+        return change
 
     def serve_reads(self, step: plan.NotifyReadStates) -> None:
         for read in step.read_states:
