@@ -52,6 +52,11 @@ class FlushThread:
         self.grant.set_free()
         self._jobs.put(None)
 
+    def join(self, timeout_seconds: float) -> bool:
+        """Wait for the thread without a loop; whether it has ended."""
+        self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
+
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
             job, done = item

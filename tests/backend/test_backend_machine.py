@@ -191,5 +191,5 @@ class BackendMachine(RuleBasedStateMachine):
 
 TestBackendMachine = BackendMachine.TestCase
 TestBackendMachine.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, derandomize=True
+    max_examples=120, stateful_step_count=40, deadline=None, derandomize=True
 )

@@ -68,6 +68,7 @@ class Environment:
             is_short = self._lengthen()
             with self.lmdb.begin(write=True) as txn:
                 self.tables = {t: self.lmdb.open_db(t.encode(), txn=txn) for t in TABLES}
+                self._main = self.lmdb.open_db(None, txn=txn)
             self.page_bytes: int = self.lmdb.stat()["psize"]
             if is_short:
                 self._walk()
@@ -99,7 +100,7 @@ class Environment:
         """What `txn` sees in use: the pages of all trees, the main one included, and two meta
         pages. A compact copy has just these."""
         pages = META_PAGES
-        for handle in (None, *self.tables.values()):
+        for handle in (self._main, *self.tables.values()):
             stat = txn.stat(handle)
             pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
         return pages * self.page_bytes
