@@ -54,7 +54,7 @@ class SegmentReader:
         while (start := self.offset + FRAME_LENGTH_BYTES) <= size:
             (length,) = _LENGTH.unpack_from(image, self.offset)
             if length == 0:
-                return
+                break
             record_bytes, padding = split_length(length)
             end = start + record_bytes
             if end + padding > size:
@@ -65,6 +65,8 @@ class SegmentReader:
                 raise self._torn_or("wal: unreadable record", start, end + padding) from None
             kind = record.type
             data = record.data
+            if not self.offset and kind != RecordType.CRC:
+                raise WalCorrupt("wal: a segment does not begin with its crc", self.path, 0)
             if kind == RecordType.CRC:
                 self._join_chain(record.crc)
             else:
@@ -74,7 +76,9 @@ class SegmentReader:
                 self.crc = crc
             self.offset = end + padding
             yield kind, data
-        if self.offset < size:
+        if not self.offset:
+            raise WalCorrupt("wal: a segment has no head", self.path, 0)
+        if size - self.offset < FRAME_LENGTH_BYTES and self.offset < size:
             raise self._torn_or("wal: unexpected EOF", self.offset, size, True)
 
     def _join_chain(self, crc: int) -> None:

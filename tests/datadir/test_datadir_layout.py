@@ -134,7 +134,7 @@ def test_etcds_directory_is_refused_with_what_to_do(layout: DataDir) -> None:
     os.unlink(os.path.join(layout.member, "keydeck.format"))
     page = bytes(16) + (0xED0CDAED).to_bytes(4, "little") + bytes(4076)
     Path(layout.database).write_bytes(page)
-    with pytest.raises(DataDirError, match="written by etcd.*kvutl snapshot restore"):
+    with pytest.raises(DataDirError, match=r"written by etcd.*kvutl snapshot restore"):
         again(layout)
     assert Path(layout.database).read_bytes() == page
 

@@ -10,7 +10,7 @@ from kvserver.errors import FatalError
 from kvserver.raft.types import HardState
 from kvserver.wal import WalCorrupt, WalError
 from kvserver.wal.frame import FRAME_LENGTH_BYTES, split_length
-from tests.support.sim_fs import SECTOR, SimFs
+from tests.support.sim_fs import SECTOR, Crash, SimFs
 from tests.wal.logs_for_tests import (
     DIRECTORY,
     content,
@@ -120,14 +120,50 @@ def test_an_earlier_segment_cut_short_is_refused() -> None:
         open_at(fs).read_all()
 
 
-def test_an_earlier_segment_emptied_breaks_the_chain() -> None:
+@pytest.mark.parametrize("which", [1, -1])
+def test_a_segment_without_its_head_is_refused(which: int) -> None:
+    fs, _ = written(120)
+    handle = fs.open(f"{DIRECTORY}/{segments(fs)[which]}")
+    fs.truncate(handle, 0)
+    fs.close(handle)
+    with pytest.raises(WalCorrupt, match="has no head"):
+        open_at(fs).read_all()
+
+
+def test_an_earlier_segment_cut_at_a_record_breaks_the_chain() -> None:
     fs, _ = written(120)
     name = segments(fs)[1]
     handle = fs.open(f"{DIRECTORY}/{name}")
-    fs.truncate(handle, 0)
+    fs.truncate(handle, frames(content(fs, name))[-3][1])
     fs.close(handle)
     with pytest.raises(WalCorrupt, match="crc mismatch"):
         open_at(fs).read_all()
+
+
+def test_a_segment_must_begin_with_its_crc() -> None:
+    fs, _ = written(3)
+    name = segments(fs)[0]
+    image = content(fs, name)
+    second = frames(image)[1][0] - FRAME_LENGTH_BYTES
+    patch(fs, name, 0, image[second:] + bytes(second))
+    with pytest.raises(WalCorrupt, match="does not begin with its crc"):
+        open_at(fs).read_all()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_stale_sectors_do_not_come_back_after_a_repair(seed: int) -> None:
+    """What the repair cuts off is gone from the disk before anything is written in its place: a
+    record torn later would otherwise be patched together with old bytes, and refused."""
+    fs, name, found = large_log()
+    patch(fs, name, (found[-1][0] // SECTOR + 1) * SECTOR, bytes(SECTOR))
+    wal = open_at(fs)
+    wal.read_all()
+    fs.crash_at = fs.calls + 1
+    with pytest.raises(Crash):
+        wal.save(None, entries(3, 3, size=1400, term=2))
+    after = open_at(fs.crash(seed)).read_all().entries
+    assert after[:2] == entries(1, 2, size=700)
+    assert after[2:] in ([], entries(3, 3, size=1400, term=2))
 
 
 def test_zeroes_at_a_records_end_are_no_lost_sector() -> None:

@@ -202,7 +202,7 @@ def test_segments_of_different_logs_conflict() -> None:
     fs.directories[DIRECTORY].live.pop(name)
     handle = fs.create(f"{DIRECTORY}/{name}")
     fs.write(handle, theirs, 0, sync=True)
-    with pytest.raises(WalCorrupt, match="crc mismatch|conflicting metadata"):
+    with pytest.raises(WalCorrupt, match=r"crc mismatch|conflicting metadata"):
         open_at(fs).read_all()
 
 
