@@ -25,6 +25,10 @@ from kvserver.proto import internal_pb2, legacy_pb2, membership_pb2, rpc_pb2
 
 Result = tuple[int, bytes]
 
+TIGHT_BYTES = 512 * 1024 * 1024
+"""Nearer to the quota than this, every request is weighed. It is more than what can be applied
+between two looks: a slice of a few milliseconds."""
+
 REFUSED_WHEN_CORRUPT = frozenset(
     {
         Kind.PUT,
@@ -43,6 +47,9 @@ class Space(Protocol):
 
     @property
     def size_bytes(self) -> int: ...
+
+    @property
+    def pending_bytes(self) -> int: ...
 
     def put(self, table: str, key: bytes, value: bytes) -> None: ...
 
@@ -71,6 +78,7 @@ class Applier:
         self.is_over_quota = False
         """Set when an applied write met a full backend; the member then raises NOSPACE."""
         self._space = space
+        self.is_tight = True
         self._on_compaction = on_compaction
         self._handlers: dict[Kind, Callable[[Any, float], Result]] = {
             Kind.PUT: self._put,
@@ -97,11 +105,18 @@ class Applier:
 
     # -- quota
 
+    def note_space(self) -> None:
+        """Look how near the quota is, after each slice of applying. Far from it (the usual case)
+        small requests are not weighed at all."""
+        quota = self.quota_bytes
+        used = self._space.size_bytes + self._space.pending_bytes
+        self.is_tight = 0 <= quota <= used + TIGHT_BYTES
+
     def has_room_for(self, cost: int) -> bool:
         """Whether a request of this cost fits the quota; cost 0 always does (spec/kv.md L4)."""
         if cost == 0 or self.quota_bytes < 0:
             return True
-        return self._space.size_bytes + cost < self.quota_bytes
+        return self._space.size_bytes + self._space.pending_bytes + cost < self.quota_bytes
 
     def _refuse_when_alarmed(self) -> None:
         if self.alarms.has_nospace:
@@ -119,7 +134,7 @@ class Applier:
         if self.alarms.has_nospace:
             raise errors.NoSpace
         result = self.store.put(request)
-        if self.quota_bytes >= 0:
+        if self.is_tight:
             self._note_space(put_cost(request))
         return result
 
@@ -175,7 +190,7 @@ class Applier:
             pairs = self.alarms.pairs(request.alarm)
         response = rpc_pb2.AlarmResponse()
         for member, kind in pairs:
-            response.alarms.add(memberID=member, alarm=kind)  # type: ignore[arg-type]
+            response.alarms.add(memberID=member, alarm=kind)
         return self.store.revision, response.SerializeToString()
 
     def _cluster_version_set(

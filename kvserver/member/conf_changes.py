@@ -23,7 +23,9 @@ from kvserver.raft.codec import decode_conf_change
 class ConfChanges:
     """Applies conf-change entries. Owner: the loop."""
 
-    def __init__(self, membership: Membership, on_conf_state: Callable[[ConfState, int], None]) -> None:
+    def __init__(
+        self, membership: Membership, on_conf_state: Callable[[ConfState, int], None]
+    ) -> None:
         self._membership = membership
         self._on_conf_state = on_conf_state
 

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from typing import Any
 
 from kvserver import errors, failpoints
-from kvserver.apply.alarms import NOSPACE
 from kvserver.apply.applier import Applier
 from kvserver.apply.command import HeaderEncoder, Kind, decode_command, encode_command
 from kvserver.clock import Clock
@@ -110,6 +109,10 @@ class MemberLoop:
         self._conf_changes = conf_changes
         self._request_bytes_max = request_bytes_max
         self._header_encoder = HeaderEncoder()
+        self._refusal: type[errors.RequestError] | None = None
+        """Why no proposal is taken at the moment."""
+        self._now = clock.monotonic()
+        """As of the last tick: fine enough for time-outs, and no clock is read per proposal."""
         self._new: list[Proposal] = []
         self._waiting = WaitingProposals()
         self._reads = ReadQueue()
@@ -139,15 +142,13 @@ class MemberLoop:
 
         Hot: no future, no task, no closure. Raises what a client must hear at once.
         """
-        if self.node.committed > self.applied_index + UNAPPLIED_ENTRIES_MAX:
-            raise errors.RequestTooManyRequests
+        if self._refusal is not None:
+            raise self._refusal
         request_id = self.request_ids.next()
         data = encode_command(kind, body, self._header_encoder.encode(request_id))
         if len(data) > self._request_bytes_max:
             raise errors.RequestTooLarge
-        if self.is_stopped:
-            raise errors.Stopped
-        self._new.append(Proposal(kind, request, data, request_id, waiter, self.clock.monotonic()))
+        self._new.append(Proposal(kind, request, data, request_id, waiter, self._now))
         if not self._is_turn_scheduled:
             self._is_turn_scheduled = True
             self.loop.call_soon(self._turn)
@@ -169,7 +170,9 @@ class MemberLoop:
             self._nospace_raised = False
 
         request = rpc_pb2.AlarmRequest(
-            action=rpc_pb2.AlarmRequest.ACTIVATE, memberID=self.member_id, alarm=NOSPACE
+            action=rpc_pb2.AlarmRequest.ACTIVATE,
+            memberID=self.member_id,
+            alarm=rpc_pb2.NOSPACE,
         )
         self._log.warn("database space exceeded", quota_bytes=self.quota_bytes)
         self.propose(Kind.ALARM, request, request.SerializeToString(), CallbackWaiter(settled))
@@ -243,6 +246,8 @@ class MemberLoop:
 
     def _apply_entries(self, step: ApplyEntries) -> None:
         self._to_apply.extend(step.entries)
+        if len(self._to_apply) > UNAPPLIED_ENTRIES_MAX:
+            self._refusal = errors.RequestTooManyRequests
 
     def _notify_read_states(self, step: NotifyReadStates) -> None:
         for state in step.read_states:
@@ -286,8 +291,11 @@ class MemberLoop:
                 left = ENTRIES_PER_CLOCK_LOOK
                 if monotonic() > end:
                     break
+        if self._refusal is errors.RequestTooManyRequests and len(queue) < UNAPPLIED_ENTRIES_MAX:
+            self._refusal = None
         self.node.applied(self.applied_index)
         self._storage.note_applied(self.applied_index, self.applied_term)
+        self.applier.note_space()
         if self.applier.is_over_quota:
             self.applier.is_over_quota = False
             self.raise_nospace()
@@ -409,6 +417,7 @@ class MemberLoop:
 
     def tick(self, now: float) -> None:
         """One heartbeat interval has passed."""
+        self._now = now
         self.node.tick()
         self._campaign_alone()
         before = now - self.request_timeout_seconds
@@ -438,6 +447,7 @@ class MemberLoop:
     def stop(self) -> None:
         """Take no more; tell everybody who waits (spec/kv.md E6)."""
         self.is_stopped = True
+        self._refusal = errors.Stopped
         new, self._new = self._new, []
         for proposal in new:
             proposal.fail(errors.Stopped())

@@ -124,7 +124,7 @@ class HttpApp:
 
     async def _unhealthy_reason(self, excluded: set[str], is_serializable: bool) -> str:
         for _, kind in self._member.alarms.pairs():
-            name = rpc_pb2.AlarmType.Name(kind)  # type: ignore[arg-type]
+            name = rpc_pb2.AlarmType.Name(kind)
             if name not in excluded:
                 return f"ALARM {name}"
         if not is_serializable and not self._member.has_leader:

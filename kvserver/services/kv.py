@@ -36,6 +36,7 @@ class KVService:
         self, member: MemberLoop, background: Background, gate: Gate, txn_ops_max: int
     ) -> None:
         self._member = member
+        self._applier = member.applier
         self._background = background
         self._gate = gate
         self._txn_ops_max = txn_ops_max
@@ -57,7 +58,8 @@ class KVService:
 
     def put(self, call: Call, body: bytes) -> None:
         request = parse(rpc_pb2.PutRequest, body)
-        self._member.check_quota(put_cost(request))
+        if self._applier.is_tight:
+            self._member.check_quota(put_cost(request))
         check_put(request)
         self._member.propose(Kind.PUT, request, body, call)
 
@@ -104,15 +106,14 @@ class KVService:
             revision, reply = member.store.range_(request)
             return member.header(revision) + reply
         cursor = member.store.range_cursor(request)
-        if cursor.step():
+
+        def answer() -> bytes:
             revision, reply = cursor.result()
             return member.header(revision) + reply
 
-        def reply() -> bytes:
-            revision, body = cursor.result()
-            return member.header(revision) + body
-
-        self._background.run(cursor, call, reply)
+        if cursor.step():
+            return answer()
+        self._background.run(cursor, call, answer)
         return None
 
     async def range_stream(self, stream: Stream) -> None:

@@ -74,7 +74,7 @@ class MaintenanceService:
         if not leader:
             yield errors.NoLeader.message
         for member_id, kind in self._member.alarms.pairs():
-            name = rpc_pb2.AlarmType.Name(kind)  # type: ignore[arg-type]
+            name = rpc_pb2.AlarmType.Name(kind)
             yield f"memberID:{member_id} alarm:{name} "
 
     def defragment(self, call: Call, body: bytes) -> None:

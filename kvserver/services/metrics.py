@@ -206,7 +206,7 @@ def _register_labelled_server(
 
     def alarms() -> Samples:
         for owner, kind in member.alarms.pairs():
-            name = rpc_pb2.AlarmType.Name(kind)  # type: ignore[arg-type]
+            name = rpc_pb2.AlarmType.Name(kind)
             yield {"server_id": f"{owner:x}", "alarm_type": name}, 1
 
     for family in (
