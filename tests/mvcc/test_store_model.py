@@ -55,7 +55,12 @@ ranges = st.builds(
 filters = st.fixed_dictionaries(
     {},
     optional=dict.fromkeys(
-        ("min_mod_revision", "max_mod_revision", "min_create_revision", "max_create_revision"),
+        (
+            "min_mod_revision",
+            "max_mod_revision",
+            "min_create_revision",
+            "max_create_revision",
+        ),
         SMALL,
     ),
 )
@@ -125,10 +130,10 @@ class StoreMachine(RuleBasedStateMachine):
         """With the answer they must give."""
         self.saved = (deepcopy(self.model), -1)
 
-    @initialize(requests=st.lists(puts, max_size=6))
-    def load(self, requests: list[Put]) -> None:
-        for request in requests:
-            self.put(request)
+    @initialize(keys=st.lists(KEYS, max_size=10), request=puts)
+    def load(self, keys: list[bytes], request: Put) -> None:
+        for key in keys:
+            self.put(Put(key=key, value=request.value, lease=request.lease))
 
     def both(self, ours: Callable[[], Any], theirs: Callable[[], Any]) -> Any:
         """Do both; the same answer or the same refusal. None when refused."""
