@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -32,7 +32,12 @@ from kvserver.raft import (
     Snapshot,
     plan,
 )
-from kvserver.raft.codec import decode_conf_change, decode_message, encode_message
+from kvserver.raft.codec import (
+    decode_conf_change,
+    decode_message,
+    encode_conf_change,
+    encode_message,
+)
 from tests.support.raft_checker import Checker, require
 
 
@@ -104,6 +109,25 @@ class Disk:
     def compact(self, snapshot: Snapshot) -> None:
         del self.entries[: snapshot.index - self.snapshot.index]
         self.snapshot = snapshot
+
+
+def bootstrap_entries(voters: Iterable[int]) -> list[Entry]:
+    """Every initial member writes the same first entries (spec/raft-wire.md §4.1)."""
+    return [
+        Entry(
+            index,
+            1,
+            EntryType.CONF_CHANGE,
+            encode_conf_change(ConfChange(0, ConfChangeType.ADD_NODE, voter)),
+        )
+        for index, voter in enumerate(voters, 1)
+    ]
+
+
+def initial_disk(entries: list[Entry]) -> Disk:
+    """A founding member's disk; a joiner's is empty."""
+    state = HardState(1, 0, len(entries)) if entries else HardState()
+    return Disk(Image(0, 0, ConfState()), hard_state=state, entries=list(entries))
 
 
 class SimMember:
@@ -197,7 +221,7 @@ class SimMember:
 
     def take_snapshot(self) -> None:
         """Keep the state machine's image and shorten the log behind it."""
-        if self.disk.queue or self.applied <= self.disk.snapshot.index or self.waiting:
+        if self.disk.queue or self.waiting or self.applied <= self.node.storage.snapshot.index:
             return
         self.disk.image = Image(self.applied, self.state, self.conf_state)
         storage = self.node.storage
@@ -280,13 +304,9 @@ class Cluster:
         self.network: list[bytes] = []
         self.cuts: set[tuple[int, int]] = set()
         self.count = 0
-        voting = tuple(range(1, (voters or size) + 1))
+        first = bootstrap_entries(range(1, (voters or size) + 1))
         self.members = {
-            member: SimMember(
-                self,
-                member,
-                Disk(Image(0, 0, ConfState(voters=voting if member in voting else ()))),
-            )
+            member: SimMember(self, member, initial_disk(first if member <= len(first) else []))
             for member in range(1, size + 1)
         }
 

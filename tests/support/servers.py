@@ -18,7 +18,7 @@ from pathlib import Path
 
 import grpc
 
-from kvserver.client import CallFailed, Client, ClientConfig, Endpoint
+from kvserver.client import Client, ClientConfig, Endpoint
 from kvserver.proto import rpc_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,15 +104,15 @@ class Server:
         """Until it answers a linearizable read, so that there is a leader too."""
         deadline = time.monotonic() + START_SECONDS_MAX
         client = self.client()
+        read = client.stubs(self.endpoint).kv.Range
         try:
             while True:
                 try:
-                    client.read(lambda stubs: stubs.kv.Range, rpc_pb2.RangeRequest(key=b"?"), 1.0)
+                    read(rpc_pb2.RangeRequest(key=b"?"), timeout=1.0, wait_for_ready=True)
                     return
-                except CallFailed as error:
+                except grpc.RpcError as error:
                     self._assert_alive()
                     assert time.monotonic() < deadline, f"{self.name} is not ready: {error}"
-                    wait_for_channel(client, self.endpoint)
         finally:
             client.close()
 
@@ -120,17 +120,6 @@ class Server:
         assert self.process is not None
         code = self.process.poll()
         assert code is None, f"{self.name} ended with {code}:\n{self.log.read_text()[-2000:]}"
-
-
-def wait_for_channel(client: Client, endpoint: Endpoint) -> None:
-    """Wait a while for the connection itself; no answer is no error here."""
-    ready = grpc.channel_ready_future(client.stubs(endpoint).channel)
-    try:
-        ready.result(timeout=0.3)
-    except grpc.FutureTimeoutError:
-        pass
-    finally:
-        ready.cancel()
 
 
 def start_cluster(
