@@ -74,6 +74,7 @@ class RangeQuery:
         "descends",
         "end",
         "filters",
+        "is_past",
         "key",
         "keys_only",
         "limit",
@@ -82,8 +83,13 @@ class RangeQuery:
         "wanted",
     )
 
-    def __init__(self, request: rpc_pb2.RangeRequest, revision: int) -> None:
+    def __init__(
+        self, request: rpc_pb2.RangeRequest, revision: int, *, is_past: bool = False
+    ) -> None:
+        """`is_past`: a running transaction has left `revision` behind, the store's own number for
+        the current one notwithstanding."""
         self.revision = revision
+        self.is_past = is_past
         self.key: bytes = request.key
         self.end = interval_end(self.key, request.range_end)
         self.limit = max(request.limit, 0)
@@ -99,6 +105,12 @@ class RangeQuery:
         )
         self.wanted: int | None = self.limit + 1 if self.limit and is_cut_first else None
         """How many keys are enough; None: all."""
+
+    def sees_now(self, store: Store) -> bool:
+        """Whether the newest revision of every key is the one asked for."""
+        if self.revision == NEWEST:
+            return True
+        return self.revision == store.revision and not self.is_past
 
 
 class _Filters:
@@ -244,7 +256,7 @@ def _collect(
     end = query.end
     is_counted = True
     wanted = query.wanted
-    if query.revision in (NEWEST, store.revision):
+    if query.sees_now(store):
         first, last = index.live_positions(query.key, end)
         answer.count = last - first
         if count_only:
@@ -268,7 +280,7 @@ def _collect(
                 return
             if wanted is not None:
                 limit = min(limit, wanted - len(revisions))
-        if query.revision in (NEWEST, store.revision):
+        if query.sees_now(store):
             page, key = index.page(key, end, limit)
         else:
             page, key = index.page_at(key, end, limit, bound)

@@ -113,7 +113,7 @@ class _Run:
 
     def _range(self, request: rpc_pb2.RangeRequest) -> bytes:
         revision = request.revision
-        query = RangeQuery(request, revision if revision > 0 else NEWEST)
+        query = RangeQuery(request, revision if revision > 0 else NEWEST, is_past=self.sub > 0)
         self._store.counters.ranges += 1
         return self._header(self._seen_revision()) + range_body(self._store, query)
 

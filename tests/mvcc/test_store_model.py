@@ -30,6 +30,8 @@ ENDS = st.one_of(st.just(b""), st.just(b"\0"), KEYS)
 VALUES = st.sampled_from([b"", b"1", b"2", b"v" * 200])
 LEASE = st.sampled_from([0, 0, 0, *LEASES, 9])
 SMALL = st.integers(-3, 12)
+RELATIVE = (1000, 1001, 1002, 1004, 1006)
+"""Of ranges inside transactions: 1001 is the revision current when it runs, 1002 the one before."""
 
 puts = st.builds(
     Put,
@@ -87,7 +89,7 @@ def ranges_in_txn() -> st.SearchStrategy[Any]:
         request.revision = revision
         return request
 
-    return st.builds(at, ranges, st.sampled_from([0, 0, 0, 1, 2, 3, 5, -2]))
+    return st.builds(at, ranges, st.sampled_from([0, 0, 0, 1, *RELATIVE, -2]))
 
 
 def _txns(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -180,6 +182,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(request=txns)
     def txn(self, request: rpc_pb2.TxnRequest) -> None:
+        request = _at_revision(request, self.model.revision)
         try:
             check_txn(request, 128)
         except (DuplicateKey, RequestError):
@@ -325,6 +328,21 @@ class StoreMachine(RuleBasedStateMachine):
 def _encoded(shown: Any) -> bytes:
     kv = shown if not isinstance(shown, dict) else rpc_pb2.RangeResponse().kvs.add(**shown)
     return bytes(kv.SerializeToString())
+
+
+def _at_revision(request: rpc_pb2.TxnRequest, current: int) -> rpc_pb2.TxnRequest:
+    """The request with its RELATIVE revisions resolved."""
+    resolved = rpc_pb2.TxnRequest.FromString(request.SerializeToString())
+    _resolve(resolved, current)
+    return resolved
+
+
+def _resolve(request: rpc_pb2.TxnRequest, current: int) -> None:
+    for op in (*request.success, *request.failure):
+        if op.HasField("request_txn"):
+            _resolve(op.request_txn, current)
+        elif op.request_range.revision in RELATIVE:
+            op.request_range.revision = max(current + 1001 - op.request_range.revision, 1)
 
 
 def _keeps_a_deleted_key(request: rpc_pb2.TxnRequest) -> bool:
