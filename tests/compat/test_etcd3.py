@@ -1,0 +1,42 @@
+"""The Python client `etcd3` 0.12 sees in Keydeck what it sees in etcd."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.compat.conftest import StartMember
+from tests.support.etcd_binaries import EtcdRelease
+from tests.support.servers_proc import ServerProcess
+
+pytestmark = [pytest.mark.compat, pytest.mark.e2e]
+
+SESSION = Path(__file__).with_name("etcd3_session.py")
+SESSION_SECONDS_MAX = 90
+
+
+def session(member: ServerProcess) -> str:
+    environment = {**os.environ, "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(SESSION), str(member.client_port)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SESSION_SECONDS_MAX,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_whole_session(
+    release35: EtcdRelease, start_etcd: StartMember, start_subject: StartMember
+) -> None:
+    told = session(start_subject())
+    assert told == session(start_etcd(release35))
+    for part in ("== keys_and_values", "== transactions", "== leases", "== locks", "== watches"):
+        assert part in told
+    assert "disarmed ['" in told or "disarmed [1]" in told, told
