@@ -20,11 +20,11 @@ PROFILES: dict[str, dict[str, object]] = {
         "apply_bytes_max": 1,
     },
     "membership": {"size": 5, "voters": 3, "faults": Faults(conf_change=1.0, crash=0.5)},
-    "storms": {"size": 3, "faults": Faults(drop=0.2, duplicate=0.2, reorder=0.8, crash=3.0)},
+    "storms": {"size": 3, "faults": Faults(drop=0.15, duplicate=0.2, reorder=0.8, crash=1.5)},
     "snapshots": {"size": 3, "faults": Faults(snapshot=5.0, crash=2.0)},
 }
-SEEDS = 25
-EVENTS = 1500
+SEEDS = 30
+EVENTS = 800
 
 
 def run(profile: str, seed: int, events: int = EVENTS) -> Cluster:
@@ -46,8 +46,8 @@ def test_safety_and_progress(profile: str) -> None:
         served += cluster.checker.reads_served
         elections += len(cluster.checker.leaders)
     # The runs must have done something for their silence to mean anything.
-    assert applied > SEEDS * 10
-    assert served > SEEDS
+    assert applied > SEEDS * 5
+    assert served > SEEDS // 2
     assert elections > SEEDS
 
 

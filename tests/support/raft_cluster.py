@@ -468,7 +468,10 @@ class Cluster:
                 member.start()
         for _ in range(rounds):
             self.quiesce()
-            for member in self.members.values():
+            for member in self.up():
+                # A removed leader goes on leading until its process ends (spec/raft.md §10).
+                if member.node.is_leader and member.id not in member.conf_state.voters:
+                    member.crash()
                 member.node.tick()
 
     def quiesce(self) -> None:
