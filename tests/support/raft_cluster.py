@@ -124,6 +124,10 @@ def bootstrap_entries(voters: Iterable[int]) -> list[Entry]:
     ]
 
 
+def known(state: ConfState) -> tuple[int, ...]:
+    return state.voters + state.learners
+
+
 def initial_disk(entries: list[Entry]) -> Disk:
     """A founding member's disk; a joiner's is empty."""
     state = HardState(1, 0, len(entries)) if entries else HardState()
@@ -470,7 +474,7 @@ class Cluster:
             self.quiesce()
             for member in self.up():
                 # A removed leader goes on leading until its process ends (spec/raft.md §10).
-                if member.node.is_leader and member.id not in member.conf_state.voters:
+                if member.node.is_leader and member.id not in known(member.conf_state):
                     member.crash()
                 member.node.tick()
 
