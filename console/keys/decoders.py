@@ -8,6 +8,7 @@ away (console.md §4).
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -92,11 +93,27 @@ def is_json(value: bytes) -> bool:
     return True
 
 
+def visible(text: str) -> str:
+    r"""Text whose controls and bidirectional overrides are written `\u202e` instead of obeyed:
+    what stands in a value decides nothing about how the page around it reads."""
+    return "".join(
+        char if char in "\t\n" or unicodedata.category(char) not in HIDDEN else _u(char)
+        for char in text
+    )
+
+
+HIDDEN = frozenset({"Cc", "Cf", "Zl", "Zp"})
+
+
+def _u(char: str) -> str:
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
+
+
 def decode_json(value: bytes) -> Decoded:
     # Numbers keep their digits: parsed as text and written back, never through a float.
     tree = json.loads(value, parse_float=_Digits, parse_int=_Digits, object_pairs_hook=_Pairs)
     try:
-        text = _pretty(tree, "")
+        text = visible(_pretty(tree, ""))
     except RecursionError:
         return decode_text(value)
     if len(text) > HIGHLIGHT_BYTES_MAX:
@@ -137,8 +154,8 @@ def decode_text(value: bytes) -> Decoded:
 
 def _cut_text(text: str, size: int) -> Decoded:
     if len(text) <= SHOWN_BYTES_MAX:
-        return Decoded(text, size, size)
-    return Decoded(text[:SHOWN_BYTES_MAX], min(SHOWN_BYTES_MAX, size - 1), size)
+        return Decoded(visible(text), size, size)
+    return Decoded(visible(text[:SHOWN_BYTES_MAX]), min(SHOWN_BYTES_MAX, size - 1), size)
 
 
 def decode_hex(value: bytes) -> Decoded:

@@ -18,7 +18,7 @@ from console.errors import cluster_error, plain
 from console.gateway import ClusterError, Compacted, Key, Written
 from console.keys.addresses import BadAddress, key_of, key_url, number_of
 from console.keys.byte_text import show
-from console.keys.decoders import editable_text, why_not_editable
+from console.keys.decoders import editable_text, visible, why_not_editable
 from console.keys.diff import Diff, compare
 from console.keys.draft import Draft
 from console.keys.views_key import key_frame, lease_of
@@ -88,7 +88,7 @@ def _review(request: HttpRequest, draft: Draft, frame: dict[str, Any]) -> HttpRe
         **frame,
         "draft": draft,
         "found": current,
-        "diff": compare((current.value or b"").decode(errors="replace"), draft.value_text),
+        "diff": compare(_text(current), visible(draft.value_text)),
         "command": _command(request, draft),
     }
     return render(request, "keys/review.html", context)
@@ -151,7 +151,8 @@ def _conflict(
 ) -> HttpResponse:
     """Somebody else was quicker. Base, theirs, yours; nothing is lost and nothing written."""
     base = _value_at(request, draft.key, draft.base)
-    their_text = (theirs.value or b"").decode(errors="replace") if theirs else ""
+    their_text = _text(theirs)
+    yours = visible(draft.value_text)
     context = {
         **frame,
         "draft": draft,
@@ -160,7 +161,8 @@ def _conflict(
         "their_text": their_text,
         "newest": newest,
         "their_diff": _diff(base, their_text),
-        "your_diff": compare(their_text, draft.value_text),
+        "your_text": yours,
+        "your_diff": compare(their_text, yours),
         "may_overwrite": theirs is None or editable_text(theirs.value or b"") is not None,
     }
     return render(request, "keys/conflict.html", context, status=409)
@@ -174,7 +176,12 @@ def _value_at(request: HttpRequest, key: bytes, revision: int) -> str | None:
         found, _ = request.gateway.key(key, revision)
     except Compacted:
         return None
-    return (found.value or b"").decode(errors="replace") if found else None
+    return _text(found) if found else None
+
+
+def _text(key: Key | None) -> str:
+    """A value for the eye only."""
+    return visible((key.value or b"").decode(errors="replace")) if key else ""
 
 
 def _diff(base: str | None, theirs: str) -> Diff | None:

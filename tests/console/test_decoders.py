@@ -82,3 +82,9 @@ def test_a_long_value_is_cut_and_says_so() -> None:
     decoded = decode_text(b"x" * (SHOWN_BYTES_MAX + 10))
     assert decoded.is_cut
     assert (decoded.shown, decoded.size) == (SHOWN_BYTES_MAX, SHOWN_BYTES_MAX + 10)
+
+
+def test_nothing_in_a_value_decides_how_the_page_reads() -> None:
+    """Bidirectional overrides and controls are shown, not obeyed; a diff would lie otherwise."""
+    assert decode_text("a\u202eb\x1b[0m\tc".encode()).text == "a\\u202eb\\u001b[0m\tc"
+    assert "\u202e" not in decode_json('["\u202e"]'.encode()).text

@@ -1,0 +1,175 @@
+"""The overview against real members, alive and dead (console.md §3 traps 9, 14 and 15)."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+
+import pytest
+from django.test import Client as Browser
+from django.urls import reverse
+
+from console.gateway import clients
+from console.models import AuditRow, Cluster
+from console.overview.sampler import Sampler
+from console.roles import Role
+from tests.console.conftest import browser_of, make_account
+from tests.support.servers import Server, free_ports, kinds, start_cluster
+
+
+def plain(text: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", "", text)).split())
+
+
+def cell(text: str, label: str) -> list[str]:
+    return [
+        plain(found) for found in re.findall(rf'data-label="{label}">(.*?)</t[dh]>', text, re.S)
+    ]
+
+
+def test_one_healthy_member(as_viewer, store) -> None:
+    text = as_viewer.get(reverse("overview", args=["one"])).text
+    assert "1 of 1 healthy" in plain(text)
+    assert "Leader m0, term" in plain(text)
+    assert "No alarms." in plain(text)
+
+
+def test_trap_14_the_revision_is_a_members_own_not_the_member_lists(as_viewer, store, prefix):
+    revision = store.put(prefix, b"v")
+    text = as_viewer.get(reverse("overview_live", args=["one"])).text
+    assert revision > 0
+    assert cell(text, "Revision") == [str(revision)]
+
+
+def test_trap_3_the_member_id_is_whole_and_hexadecimal(as_viewer, store) -> None:
+    from kvserver.proto import rpc_pb2
+
+    answer = store.client.read(lambda s: s.cluster.MemberList, rpc_pb2.MemberListRequest(), 5)
+    text = as_viewer.get(reverse("overview", args=["one"])).text
+    assert cell(text, "ID") == [f"{answer.members[0].ID:x}"]
+
+
+def test_the_poll_gives_the_partial_of_the_page(as_viewer) -> None:
+    page = as_viewer.get(reverse("overview", args=["one"])).text
+    part = as_viewer.get(reverse("overview_live", args=["one"])).text
+    assert 'id="health-sentence"' in part
+    assert "<html" not in part
+    assert re.findall(r'id="([^"]*)"', part) == [
+        name for name in re.findall(r'id="([^"]*)"', page) if f'id="{name}"' in part
+    ]
+
+
+def test_a_dead_first_endpoint_is_passed_over(cluster: Cluster, server: Server, prefix) -> None:
+    """Trap 15: the console stays usable, reads and writes."""
+    [dead] = free_ports(1)
+    cluster.endpoints = f"http://127.0.0.1:{dead}\n{server.client_url}"
+    cluster.save()
+    browser = browser_of(make_account("eddie", cluster, Role.EDITOR))
+    assert "1 of 1 healthy" in browser.get(reverse("overview", args=["one"])).text
+    assert browser.get(reverse("keys", args=["one"])).status_code == 200
+    fields = {"key": prefix.decode(), "value": "v"}
+    assert browser.post(reverse("new_key", args=["one"]), fields).status_code == 302
+
+
+@pytest.fixture
+def dead_cluster(db) -> Cluster:
+    first, second = free_ports(2)
+    endpoints = f"http://127.0.0.1:{first}\nhttp://127.0.0.1:{second}"
+    return Cluster.objects.create(slug="dead", name="dead", endpoints=endpoints)
+
+
+def test_trap_15_nobody_answers_and_the_page_says_so(dead_cluster: Cluster) -> None:
+    browser = browser_of(make_account("eddie", dead_cluster, Role.EDITOR))
+    overview = browser.get(reverse("overview", args=["dead"]))
+    assert overview.status_code == 200
+    assert "No member answers." in plain(overview.text)
+    assert cell(overview.text, "Member") == dead_cluster.endpoint_list
+    keys = browser.get(reverse("keys", args=["dead"]))
+    assert keys.status_code == 503
+    assert "UNAVAILABLE" in keys.text
+    assert "Reading a page of 100 keys" in keys.text
+    assert ">Retry<" in keys.text
+
+
+def test_a_write_that_was_never_sent_is_known_not_to_have_happened(dead_cluster) -> None:
+    browser = browser_of(make_account("eddie", dead_cluster, Role.EDITOR))
+    answer = browser.post(reverse("new_key", args=["dead"]), {"key": "k", "value": "v"})
+    assert answer.status_code == 503
+    assert "Nothing was changed." in answer.text
+    assert AuditRow.objects.get().outcome == "failed"
+
+
+@pytest.fixture(scope="module", params=kinds())
+def three(request, tmp_path_factory) -> Iterator[list[Server]]:
+    servers = start_cluster(request.param, tmp_path_factory.mktemp("three"), size=3)
+    yield servers
+    clients.close()
+    for server in servers:
+        server.stop()
+
+
+def three_browser(three: list[Server]) -> Browser:
+    endpoints = "\n".join(server.client_url for server in three)
+    cluster = Cluster.objects.create(slug="three", name="three", endpoints=endpoints)
+    return browser_of(make_account("vera", cluster, Role.VIEWER))
+
+
+def test_trap_9_every_member_is_asked_and_a_dead_one_is_a_row(db, three: list[Server]) -> None:
+    browser = three_browser(three)
+    text = browser.get(reverse("overview", args=["three"])).text
+    assert "3 of 3 healthy" in plain(text)
+    assert cell(text, "Applied lag") == ["0", "0", "0"]
+    three[2].kill()
+    sampler_forgets()
+    text = browser.get(reverse("overview", args=["three"])).text
+    assert "2 of 3 healthy" in plain(text)
+    assert "m2 does not answer. One more failure and writes stop." in plain(text)
+    states = dict(zip(cell(text, "Member"), cell(text, "State"), strict=True))
+    [dead] = [state for name, state in states.items() if name.startswith("m2")]
+    assert dead.startswith("unreachable UNAVAILABLE")
+    three[1].kill()
+    sampler_forgets()
+    text = browser.get(reverse("overview", args=["three"])).text
+    assert "1 of the 2 voters a quorum needs answer." in plain(text)
+    for server in three[1:]:
+        server.start()
+        server.wait_until_ready()
+
+
+def sampler_forgets() -> None:
+    """The next look asks anew, without waiting for the shared answer to age."""
+    from console.overview.sampler import sampler
+
+    sampler._slots.clear()
+
+
+def test_many_lookers_share_one_fan_out(cluster: Cluster, monkeypatch) -> None:
+    from console.overview import sampler as module
+
+    asked = []
+    monkeypatch.setattr(module.Reader, "members", lambda self: asked.append(1) or ([], None))
+    sampler = Sampler()
+    for _ in range(20):
+        sampler.snapshot(cluster)
+    assert len(asked) == 1
+    cluster.save()  # an edited connection is another one
+    sampler.snapshot(cluster)
+    assert len(asked) == 2
+
+
+def test_alarms_are_shown_from_status(as_viewer, store) -> None:
+    """spec/maintenance.md §3: Status tells of alarms; Alarm GET would write to the raft log."""
+    from kvserver.proto import rpc_pb2
+
+    def alarm(action: int) -> None:
+        request = rpc_pb2.AlarmRequest(action=action, memberID=77, alarm=rpc_pb2.NOSPACE)
+        store.client.write(lambda s: s.maintenance.Alarm, request, 5)
+
+    alarm(rpc_pb2.AlarmRequest.ACTIVATE)
+    try:
+        sampler_forgets()
+        text = as_viewer.get(reverse("overview", args=["one"])).text
+    finally:
+        alarm(rpc_pb2.AlarmRequest.DEACTIVATE)
+    assert "NOSPACE on 4d: writes are refused" in plain(text)
