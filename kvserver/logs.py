@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -222,6 +223,28 @@ class FileSink:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+class JournalSink:
+    """systemd's journal, by its own datagram protocol; silent where there is no journal."""
+
+    ADDRESS = "/run/systemd/journal/socket"
+
+    def __init__(self, address: str = ADDRESS) -> None:
+        self._address = address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+
+    def write(self, line: str) -> None:
+        message = line.rstrip("\n").encode("utf-8", "backslashreplace")
+        length = len(message).to_bytes(8, "little")
+        data = b"SYSLOG_IDENTIFIER=etcd\nMESSAGE\n" + length + message + b"\n"
+        try:
+            self._socket.sendto(data, self._address)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 NULL_LOGGER = Logger(())

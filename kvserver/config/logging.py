@@ -1,0 +1,71 @@
+"""The logger that a configuration asks for (spec/config.md §6)."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from kvserver.config.config import Config
+from kvserver.config.errors import ConfigError
+from kvserver.logs import FORMATS, LEVELS, FileSink, JournalSink, Logger, Sink, StreamSink
+
+STREAMS = {"default": 2, "stderr": 2, "stdout": 1}
+NOTHING = "/dev/null"
+JOURNAL = "systemd/journal"
+_MEGABYTE = 1 << 20
+_ROTATION_TYPES = {
+    "maxsize": int,
+    "maxage": int,
+    "maxbackups": int,
+    "localtime": bool,
+    "compress": bool,
+}
+
+
+def make_logger(config: Config) -> Logger:
+    """ConfigError when an output cannot be opened or the rotation makes no sense."""
+    rotation = _rotation(config)
+    sinks: tuple[Sink, ...] = ()
+    if NOTHING not in config.log_outputs:
+        sinks = tuple(_sink(output, rotation) for output in dict.fromkeys(config.log_outputs))
+    return Logger(sinks, LEVELS[config.log_level], FORMATS[config.log_format])
+
+
+def _sink(output: str, rotation: dict[str, Any]) -> Sink:
+    if output in STREAMS:
+        return StreamSink(STREAMS[output])
+    if output == JOURNAL:
+        return JournalSink()
+    try:
+        if not rotation:
+            return FileSink(output)
+        return FileSink(
+            output, rotation.get("maxsize", 100) * _MEGABYTE, rotation.get("maxbackups", 0)
+        )
+    except OSError as error:
+        raise ConfigError(f"cannot open the log output {output!r}: {error.strerror}") from None
+
+
+def _rotation(config: Config) -> dict[str, Any]:
+    """Empty when rotation is off."""
+    if not config.enable_log_rotation:
+        return {}
+    files = [o for o in config.log_outputs if o not in STREAMS and o not in (NOTHING, JOURNAL)]
+    if len(files) != 1:
+        raise ConfigError(
+            "--log-outputs requires a single file path when --log-rotate-config-json is defined"
+        )
+    try:
+        found = json.loads(config.log_rotation_config_json)
+    except ValueError as error:
+        raise ConfigError(f"improperly formatted log rotation config: {error}") from None
+    for name, value in found.items() if isinstance(found, dict) else ():
+        wanted = _ROTATION_TYPES.get(name)
+        if wanted and (
+            not isinstance(value, wanted) or isinstance(value, bool) is not (wanted is bool)
+        ):
+            raise ConfigError(f"invalid log rotation config: {name} cannot be {value!r}")
+    if not isinstance(found, dict):
+        raise ConfigError(f"invalid log rotation config: {os.fspath(str(found))!r}")
+    return found
