@@ -1,0 +1,1 @@
+"""Whole members as processes: killed, broken and fed nonsense, and what must hold afterwards."""
