@@ -77,7 +77,7 @@ class SliceGrant:
         self._answer()
 
     def _hand_over(self) -> None:
-        if not self._is_asked or self._is_free:
+        if not self._is_asked:  # freed meanwhile
             return
         self._done.acquire(blocking=False)  # left over from an overdue slice
         self.slices_total += 1

@@ -90,7 +90,7 @@ def test_death_at_any_moment_again_and_again(tmp_path: Path) -> None:
     path = tmp_path / "db"
     moments = random.Random(8)
     index = 0
-    for _ in range(12):
+    for _ in range(8):
         child = Child(path, index + 1)
         child.read(1 + moments.randrange(40))
         child.kill()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from kvserver.errors import FatalError
-from kvserver.mvcc.backend.api import NO_GRANT, Defragmented
+from kvserver.mvcc.backend.api import NO_GRANT, Defragmented, Pair
 from kvserver.mvcc.backend.environment import Environment
 from kvserver.mvcc.backend.flush import FlushJob, record_slices, slices
 from kvserver.mvcc.backend.lmdb import LmdbBackend
@@ -82,59 +82,45 @@ def test_a_foreign_file_is_refused(open_lmdb: Open, tmp_path: Path, contents: by
     assert (tmp_path / "db").read_bytes() == contents
 
 
-def test_a_file_without_its_tail_is_refused(open_lmdb: Open, tmp_path: Path) -> None:
-    """Not served in part, and never by dying of a signal at the first read."""
-    backend = open_lmdb()
-    fill(backend, 1, 5000)
-    flush(backend)
+def opened_rows(path: Path) -> list[Pair] | None:
+    """What a start finds in the key table, or None when it refuses the file."""
+    try:
+        backend = LmdbBackend(str(path), MAP_SIZE_BYTES)
+    except FatalError as error:
+        assert "damaged" in str(error) and "Restore this member" in str(error)
+        return None
+    rows = [pair for piece in backend.scan_all() for pair in piece]
     backend.close()
-    os.truncate(tmp_path / "db", backend.size_bytes // 2)
-    with pytest.raises(FatalError, match=r"damaged.*Restore this member"):
-        open_lmdb()
+    return rows
 
 
-def test_a_short_file_whose_missing_pages_are_free_is_sound(
-    open_lmdb: Open, tmp_path: Path
-) -> None:
-    """LMDB need not write the pages at the end that a transaction took and gave back."""
+def test_a_file_without_its_tail_is_refused_or_whole(open_lmdb: Open, tmp_path: Path) -> None:
+    """At every length: never served in part, and never dying of a signal at the first read. LMDB
+    need not write pages at the end that a transaction took and gave back, so that a short file
+    may be sound."""
     backend = open_lmdb()
     fill(backend, 1, 3000)
     flush(backend)
-    backend.remove_revisions([revision_key(main) for main in range(1, 2990)])
+    backend.remove_revisions([revision_key(main) for main in range(1, 2900)])
     flush(backend)
-    backend.put("lease", b"k", b"v")
-    flush(backend)
-    used = highest_used_page(backend, tmp_path / "db")
-    backend.close()
-    assert (used + 1) * 4096 < backend.size_bytes
-    os.truncate(tmp_path / "db", (used + 1) * 4096)
-    again = open_lmdb()
-    assert [int.from_bytes(key[:8]) for key, _ in again.scan(b"", b"\xff", 100)] == [
-        *range(2990, 3001)
-    ]
-    assert (tmp_path / "db").stat().st_size == again.size_bytes
-
-
-def highest_used_page(backend: LmdbBackend, path: Path) -> int:
-    """By trial: the shortest prefix of the file that still holds every row."""
+    for _ in range(3):  # roots into freed pages far from the end, records stay at the end
+        backend.put("lease", b"k", b"v")
+        flush(backend)
     expected = [pair for piece in backend.scan_all() for pair in piece]
-    trial = path.with_name("trial")
-    whole = path.read_bytes()
-    low, high = 2, len(whole) // 4096 - 1
-    while low < high:
-        middle = (low + high) // 2
-        trial.write_bytes(whole[: (middle + 1) * 4096])
-        try:
-            environment = Environment(str(trial), MAP_SIZE_BYTES)
-        except FatalError:
-            low = middle + 1
-            continue
-        with environment.begin_read() as txn:
-            rows = list(txn.cursor(environment.tables["key"]))
-        environment.close()
-        high = middle if rows == expected else high
-        low = low if rows == expected else middle + 1
-    return low
+    backend.close()
+    whole = (tmp_path / "db").read_bytes()
+    verdicts = []
+    for pages in range(3, len(whole) // 4096 + 1):
+        trial = tmp_path / "trial"
+        trial.write_bytes(whole[: pages * 4096])
+        rows = opened_rows(trial)
+        assert rows is None or rows == expected, pages
+        verdicts.append(rows is not None)
+        if rows is not None:
+            assert trial.stat().st_size == len(whole)
+    first_whole = verdicts.index(True)
+    assert 0 < first_whole < len(verdicts) - 1
+    assert all(verdicts[first_whole:])
 
 
 def test_a_full_map_is_fatal_and_says_what_to_do(open_lmdb: Open) -> None:
@@ -235,6 +221,31 @@ def test_a_snapshot_pins_pages_until_it_is_closed(open_lmdb: Open) -> None:
         fill(backend, main, main)
         flush(backend)
     assert backend.size_bytes == pinned
+
+
+def test_the_old_file_is_let_go(open_lmdb: Open, tmp_path: Path) -> None:
+    """At once, or when the last snapshot of it is closed: its space is the disk's again."""
+    backend = open_lmdb()
+    fill(backend, 1, 10)
+    flush(backend)
+    assert not defragment(backend).failure
+    assert deleted_files(tmp_path) == []
+    snapshots = [backend.open_snapshot(), backend.open_snapshot()]
+    assert not defragment(backend).failure
+    assert deleted_files(tmp_path) != []
+    snapshots[0].close()
+    assert deleted_files(tmp_path) != []
+    snapshots[1].close()
+    assert deleted_files(tmp_path) == []
+
+
+def deleted_files(directory: Path) -> list[str]:
+    """Files of this directory that the process holds although they have no name any more."""
+    targets = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            targets.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return [t for t in targets if t.startswith(str(directory)) and t.endswith("(deleted)")]
 
 
 def test_a_defragmentation_without_space_keeps_the_old_file(

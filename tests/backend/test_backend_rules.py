@@ -115,9 +115,19 @@ def test_scan_all_gives_every_record_once(subject: Subject) -> None:
 
 def test_removed_revisions_leave_every_layer(subject: Subject) -> None:
     in_three_layers(subject.backend)
+    assert len(subject.backend.scan(*EVERYTHING)) == 9
     subject.backend.remove_revisions([revision_key(main) for main in (2, 5, 8)])
     assert mains(subject.backend.scan(*EVERYTHING)) == [1, 3, 4, 6, 7, 9]
     assert mains(subject.backend.scan(revision_key(2), revision_key(9), 3)) == [3, 4, 6]
+
+
+def test_removed_revisions_stay_away_during_the_flush_that_carries_them(subject: Subject) -> None:
+    fill(subject.backend, 1, 3)
+    flush(subject.backend)
+    subject.backend.remove_revisions([revision_key(2)])
+    assert subject.backend.begin_flush() is not None
+    assert mains(subject.backend.scan(*EVERYTHING)) == [1, 3]
+    assert mains([pair for piece in subject.backend.scan_all() for pair in piece]) == [1, 3]
 
 
 def test_removed_revisions_stay_away_after_the_flush_and_a_crash(subject: Subject) -> None:
@@ -317,6 +327,19 @@ def test_a_snapshot_stands_still(subject: Subject) -> None:
     meta = dict(pair for piece in snapshot.items("meta") for pair in piece)
     assert meta[b"consistent_index"] == (9).to_bytes(8)
     snapshot.close()
+    snapshot.close()
+
+
+def test_a_snapshot_between_a_commit_and_its_finish_has_everything_once(subject: Subject) -> None:
+    backend = subject.backend
+    fill(backend, 1, 3)
+    job = backend.begin_flush()
+    assert job is not None
+    fill(backend, 4, 5)
+    job.run(NO_GRANT)
+    snapshot = backend.open_snapshot()
+    backend.finish_flush(job)
+    assert mains([pair for piece in snapshot.items("key") for pair in piece]) == [1, 2, 3, 4, 5]
     snapshot.close()
 
 
