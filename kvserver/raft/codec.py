@@ -43,6 +43,8 @@ class MalformedMessage(KeydeckError):
 
 _LAST = [bytes((n,)) for n in range(128)]
 _MORE = [bytes((n | 128,)) for n in range(128)]
+_SMALL_INDEX = [b""] + [b"\x18" + _LAST[n] for n in range(1, 128)]
+_INDEX_LOW = [b"\x18" + _MORE[n] for n in range(128)]
 
 
 def varint(number: int) -> bytes:
@@ -83,11 +85,11 @@ def encode_entries(entries: Iterable[Entry]) -> list[bytes]:
     for index, term, kind, data in entries:
         if term != last_term or kind != last_kind:
             last_term, last_kind = term, kind
-            head = _number(b"\x08", kind) + _number(b"\x10", term) + b"\x18"
+            head = _number(b"\x08", kind) + _number(b"\x10", term)
         if index >> 7 != high:
             high = index >> 7
             high_bytes = varint(high)
-        number = _MORE[index & 127] + high_bytes if high else _LAST[index]
+        number = _INDEX_LOW[index & 127] + high_bytes if high else _SMALL_INDEX[index]
         if data:
             out.append(b'%b%b"%b%b' % (head, number, varint(len(data)), data))
         else:

@@ -96,6 +96,8 @@ def _handle_append_response(raft: Raft, message: Message, progress: Progress) ->
     if message.reject:
         _handle_rejection(raft, message, progress)
         return
+    if message.index > raft.log.last_index:
+        return  # Nobody can agree with entries that we do not have.
     is_news = progress.acknowledged(message.index)
     answers_probe = progress.state is ProgressState.PROBE and progress.match == message.index
     if not is_news and not answers_probe:

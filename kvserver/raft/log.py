@@ -206,9 +206,11 @@ class RaftLog:
     def applied_to(self, index: int) -> None:
         """The state machine has taken in everything up to `index`, or installed a snapshot."""
         snapshot = self.pending_snapshot
-        if snapshot is not None and index >= snapshot.index:
-            self.pending_snapshot = None
-            self.applying = snapshot.index
+        if snapshot is not None:
+            # Installed: this one, or one that was replaced by a newer one on its way.
+            self.applying = max(self.applying, index)
+            if index >= snapshot.index:
+                self.pending_snapshot = None
         check(
             self.applied <= index <= self.applying,
             "applied %d is outside of %d..%d, which were handed out",

@@ -20,7 +20,10 @@ PROFILES: dict[str, dict[str, object]] = {
         "apply_bytes_max": 1,
     },
     "membership": {"size": 5, "voters": 3, "faults": Faults(conf_change=1.0, crash=0.5)},
-    "storms": {"size": 3, "faults": Faults(drop=0.1, duplicate=0.2, reorder=0.8, crash=1.0, read=8.0)},
+    "storms": {
+        "size": 3,
+        "faults": Faults(drop=0.1, duplicate=0.2, reorder=0.8, crash=1.0, read=8.0),
+    },
     "snapshots": {"size": 3, "faults": Faults(snapshot=5.0, crash=2.0)},
 }
 SEEDS = 30
