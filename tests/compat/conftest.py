@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.etcd_binaries import EtcdRelease, find_etcd34, find_etcd35, release_at
-from tests.support.servers_proc import ServerProcess, etcd_server, keydeck_server
+from tests.support.etcd_binaries import EtcdRelease, find_etcd34, find_etcd35
+from tests.support.servers_proc import ServerProcess, etcd_server, make_subject
 
-SUBJECT_VARIABLE = "KEYDECK_COMPAT_SUBJECT"
 StartMember = Callable[..., ServerProcess]
 
 
@@ -50,16 +49,6 @@ def start_etcd(tmp_path: Path) -> Iterator[StartMember]:
 def start_subject(tmp_path: Path) -> Iterator[StartMember]:
     """Starts fresh members of the server under comparison."""
     yield from starter(tmp_path, "subject", make_subject)
-
-
-def make_subject(data_dir: Path, **options: object) -> ServerProcess:
-    """Keydeck, or its stand-in while the harness is tried."""
-    path = os.environ.get(SUBJECT_VARIABLE)
-    if not path:
-        return keydeck_server(data_dir, **options)
-    stand_in = release_at(Path(path))
-    assert stand_in is not None, f"{path} is not an etcd"
-    return etcd_server(stand_in, data_dir, **options)
 
 
 def starter(tmp_path: Path, name: str, make: Callable[..., ServerProcess]) -> Iterator[StartMember]:

@@ -12,11 +12,17 @@ from pathlib import Path
 import pytest
 
 from kvserver.proto import rpc_pb2 as rpc
-from tests.compat.conftest import make_subject, require, starter
+from tests.compat.conftest import require, starter
 from tests.compat.driver import KV, MAINTENANCE, Driver
 from tests.compat.etcdctl import Ctl, Twins
 from tests.support.etcd_binaries import find_etcd34, find_etcd35
-from tests.support.servers_proc import etcd_server, running, wait_for_output, wait_until
+from tests.support.servers_proc import (
+    etcd_server,
+    make_subject,
+    running,
+    wait_for_output,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.compat, pytest.mark.e2e, pytest.mark.slow]
 

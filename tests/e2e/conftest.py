@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.servers_proc import ServerProcess, free_port, keydeck_server
+from tests.support.servers_proc import ServerProcess, free_port, make_subject
 
 MakeMember = Callable[..., ServerProcess]
 
@@ -19,7 +19,7 @@ def make_member(tmp_path: Path) -> Iterator[MakeMember]:
 
     def make(*flags: str, environment: dict[str, str] | None = None) -> ServerProcess:
         data_dir = tmp_path / f"member-{len(made)}" / "data"
-        member = keydeck_server(data_dir, flags=flags, environment=environment or {})
+        member = make_subject(data_dir, flags=flags, environment=environment or {})
         made.append(member)
         return member
 

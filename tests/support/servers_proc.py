@@ -1,8 +1,8 @@
 """Members as real processes: etcd or Keydeck on free ports, started, watched and ended by pid.
 
 A `ServerProcess` owns one data directory and one pair of ports for its whole life, so that it can
-be killed and started again on the same state. Readiness is asked of the member itself (`/health`
-answers after a linearizable read), never waited for by a fixed pause.
+be killed and started again on the same state. Readiness is asked of the member itself (it answers
+a linearizable read), never waited for by a fixed pause.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.etcd_binaries import REPOSITORY, EtcdRelease
+import grpc
+
+from kvserver.proto import rpc_pb2 as rpc
+from kvserver.proto import rpc_pb2_grpc as services
+from tests.support.etcd_binaries import REPOSITORY, EtcdRelease, release_at
 
 READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
@@ -128,26 +132,28 @@ class ServerProcess:
         def ready() -> bool:
             if self.process is None or self.process.poll() is not None:
                 raise ServerFailed(self._complaint("ended before it was ready"))
-            return self.healthy()
+            return self.answers()
 
         try:
-            wait_until(ready, seconds_max, "the member answers /health")
+            wait_until(ready, seconds_max, "the member answers")
         except ServerFailed:
             raise
         except AssertionError:
             self.kill()
             raise ServerFailed(self._complaint("was not ready in time")) from None
 
-    def healthy(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.client_port, timeout=5)
+    def answers(self) -> bool:
+        """A linearizable read succeeds. Not `/health`: that is false under an alarm."""
         try:
-            connection.request("GET", "/health")
-            response = connection.getresponse()
-            return response.status == 200 and b"true" in response.read()
-        except (OSError, http.client.HTTPException):
+            socket.create_connection(("127.0.0.1", self.client_port), timeout=5).close()
+        except OSError:
             return False
-        finally:
-            connection.close()
+        with grpc.insecure_channel(self.endpoint) as channel:
+            try:
+                services.KVStub(channel).Range(rpc.RangeRequest(key=b"health"), timeout=5)
+            except grpc.RpcError:
+                return False
+        return True
 
     def http_get(self, path: str) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", self.client_port, timeout=10)
@@ -216,6 +222,16 @@ def keydeck_command() -> list[str]:
 def keydeck_server(data_dir: Path, **options: object) -> ServerProcess:
     extra = tuple(options.pop("flags", ()))  # type: ignore[arg-type]
     return ServerProcess(keydeck_command(), data_dir, flags=extra, **options)  # type: ignore[arg-type]
+
+
+def make_subject(data_dir: Path, **options: object) -> ServerProcess:
+    """Keydeck, or the etcd that `KEYDECK_COMPAT_SUBJECT` names while a harness is tried."""
+    path = os.environ.get("KEYDECK_COMPAT_SUBJECT")
+    if not path:
+        return keydeck_server(data_dir, **options)
+    stand_in = release_at(Path(path))
+    assert stand_in is not None, f"{path} is not an etcd"
+    return etcd_server(stand_in, data_dir, **options)
 
 
 @contextlib.contextmanager
