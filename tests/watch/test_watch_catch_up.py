@@ -65,12 +65,35 @@ def test_one_reading_serves_many(bench: Bench) -> None:  # design D7
     assert sum(len(r.events) for r in responses) == 200 * 500 + 2 * 402
 
 
-def test_writes_during_replay_follow_it(bench: Bench) -> None:  # V8
-    for _ in range(3000):
+def test_header_is_of_the_time_of_sending(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:  # V5, also when watchers share what was encoded
+    monkeypatch.setattr(hub, "STEP_WORK_MAX", 1)
+    for _ in range(10):
         bench.put(b"a")
     bench.create(b"a", start_revision=1)
-    while bench.hub.step():
+    bench.create(b"a", start_revision=1)
+    bench.sink.read()
+    while len(bench.sink.queue) < 1:
+        bench.hub.step()
+    bench.put(b"b")
+    first, second = bench.take()
+    assert (first.header.revision, second.header.revision) == (11, 12)
+    assert first.events == second.events
+
+
+@pytest.mark.parametrize("work", [1, 600, 3000])
+def test_writes_during_replay_follow_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, work: int
+) -> None:  # V8: also between reading a slice and sending it
+    monkeypatch.setattr(hub, "STEP_WORK_MAX", work)
+    for _ in range(1500):
         bench.put(b"a")
+    bench.create(b"a", start_revision=1)
+    for _ in range(60):
+        bench.hub.step()
+        bench.put(b"a")
+    bench.settle()
     bench.put(b"a")
     seen = revisions(bench.take())
     assert seen == list(range(2, bench.history.revision + 1))

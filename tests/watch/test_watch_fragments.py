@@ -66,6 +66,16 @@ def test_a_piece_holds_at_least_one_event() -> None:
     ]
 
 
+@pytest.mark.parametrize("limit", range(20, 40))
+def test_pieces_are_as_full_as_they_may_be(limit: int) -> None:  # D6: below F, never at it
+    entries = [b"e" * 5] * 12
+    pieces = fragments(b"head", entries, limit)
+    sizes = [len(piece) for piece in pieces[:-1]]
+    assert len(set(sizes)) <= 1
+    assert all(limit - 5 <= size < limit for size in sizes)
+    assert sum(piece.count(b"e" * 5) for piece in pieces) == 12
+
+
 def test_slow_sink_with_large_responses() -> None:  # D1
     bench = Bench(fragment_bytes=1000)
     bench.create(b"a", b"b", fragment=True)
