@@ -101,7 +101,14 @@ class HashScan:
                 self._all = _crc(pairs, self._all)
         compact_bound = self._compact_bound
         if pairs and pairs[0][0] < compact_bound:
-            pairs = [pair for pair in pairs if pair[0] >= compact_bound or self._is_kept(*pair)]
+            newest = self._store.index.newest.get
+            pairs = [
+                pair
+                for pair in pairs
+                if pair[0] >= compact_bound
+                or newest(key_of(pair[1])) == pair[0]  # most of them; the rest needs its history
+                or self._is_kept(*pair)
+            ]
         self._counted = _crc(pairs, self._counted)
 
     def _is_kept(self, revision: RevisionKey, record: bytes) -> bool:

@@ -35,6 +35,8 @@ PAGE_KEYS: Final = 2000
 FETCH_RECORDS_MIN: Final = 250
 FETCH_BYTES: Final = 1_000_000
 """Records of about this size are fetched between two looks at the budget."""
+FETCH_COST_MIN: Final = 250
+"""What copying FETCH_BYTES costs, however few records they are."""
 STEP_COST: Final = int(SLICE_SECONDS_MAX * 1_000_000 / 2)
 """Work of one step in units of about a microsecond; half, because machines differ."""
 
@@ -240,7 +242,7 @@ def _slices(store: Store, query: RangeQuery, answer: _Answer) -> Iterator[int]:
         del revisions[query.limit :]
     for records in _fetch(store, revisions):
         _encode(query, records, answer)
-        yield len(records) // 2
+        yield max(len(records), FETCH_COST_MIN)
 
 
 def _collect(
@@ -336,7 +338,7 @@ def _encode_by_record(
     records: list[bytes] = []
     for piece in _fetch(store, revisions):
         records += piece if filters is None else filter(filters.pass_record, piece)
-        yield len(piece)
+        yield max(2 * len(piece), FETCH_COST_MIN)
     field = _SORT_FIELDS.get(query.target)
     if field is not None:
         records.sort(key=lambda record: field(decode_kv(record)), reverse=query.descends)

@@ -20,7 +20,8 @@ from kvserver.mvcc.backend.tables import (
 from kvserver.mvcc.index import Index
 from kvserver.mvcc.key_index import KeyHistory
 from kvserver.mvcc.kv_codec import decode_kv, key_of
-from kvserver.mvcc.revision import TOMBSTONE_LENGTH, RevisionKey, main_of
+from kvserver.mvcc.revision import PUT_LENGTH, TOMBSTONE_LENGTH, RevisionKey, main_of
+from kvserver.proto import kv_pb2
 
 if TYPE_CHECKING:
     from kvserver.mvcc.compaction import CompactionJob
@@ -32,8 +33,18 @@ def rebuild(backend: Backend, lessor: LeaseBinder) -> tuple[Index, dict[bytes, i
     attached again (spec/lease.md M2)."""
     index = Index()
     leases: dict[bytes, int] = {}
+    parse = kv_pb2.KeyValue.FromString
+    insert = index.newest.setdefault
+    histories = index.histories
     for pairs in backend.scan_all():
         for revision, record in pairs:
+            # Hot: nearly every record is the plain first put of its key; no call for those.
+            if len(revision) == PUT_LENGTH:
+                kv = parse(record)
+                if kv.version == 1 and not kv.lease:
+                    key = kv.key
+                    if key not in histories and insert(key, revision) is revision:
+                        continue
             _add(index, leases, revision, record)
     index.live = SortedList(index.newest)
     index.dead = SortedList(key for key in index.histories if key not in index.newest)
@@ -44,6 +55,7 @@ def rebuild(backend: Backend, lessor: LeaseBinder) -> tuple[Index, dict[bytes, i
 
 
 def _add(index: Index, leases: dict[bytes, int], revision: RevisionKey, record: bytes) -> None:
+    """Any record."""
     key = key_of(record)
     history = index.histories.get(key)
     if len(revision) == TOMBSTONE_LENGTH:

@@ -11,8 +11,9 @@ from typing import Final
 
 RevisionKey = bytes
 
-TOMBSTONE_LENGTH: Final = 18
-"""8 + 1 + 8 for a put; one more for a tombstone, and that is the only difference."""
+PUT_LENGTH: Final = 17
+TOMBSTONE_LENGTH: Final = PUT_LENGTH + 1
+"""One byte more, and that is the only difference."""
 FIRST: Final = b""
 """Below every revision key."""
 

@@ -28,7 +28,7 @@ from kvserver.mvcc.kv_codec import (
     varint,
 )
 from kvserver.mvcc.range import RangeCursor, RangeQuery, interval_end
-from kvserver.mvcc.revision import SUB_ZERO, RevisionKey, bound_after, revision_key
+from kvserver.mvcc.revision import SUB_ZERO, RevisionKey, bound_after, revision_key, tombstone_key
 from kvserver.mvcc.txn import run_txn
 from kvserver.proto import rpc_pb2
 
@@ -214,14 +214,15 @@ class Store:
 
     def write_delete(self, key: bytes, main: int, sub: int) -> None:
         """Of a live key."""
-        tombstone = revision_key(main, sub) + b"t"
+        tombstone = tombstone_key(main, sub)
         record = encode_tombstone(key)
         self.index.delete(key, tombstone, main)
         if self.leases:
             self._bind_lease(key, 0)
         self.backend.append(tombstone, record)
         self.counters.deletes += 1
-        self._events.append(Event(key, tombstone_event_kv(record, main), True, False, main, sub))
+        shown = tombstone_event_kv(record, main)
+        self._events.append(_new_event(Event, (key, shown, True, False, main, sub)))
 
     def _bind_lease(self, key: bytes, lease: int) -> None:
         """P6: a key belongs to the lease of its newest put and to no other."""
