@@ -204,12 +204,13 @@ def delete_key(request: HttpRequest) -> HttpResponse:
         return cluster_error(request, error, f"Reading the key {show(name)}", **frame)
     if found is None:
         return render(request, "keys/absent.html", frame, status=404)
+    is_dialog = request.headers.get("HX-Target") == "dialog"
     context = {
         **frame,
         "found": found,
+        "is_dialog": is_dialog,
         "command": etcdctl_for(request.cluster).delete(name, base=found.mod_revision),
     }
-    is_dialog = request.headers.get("HX-Target") == "dialog"
     template = "keys/_delete.html" if is_dialog else "keys/delete.html"
     return render(request, template, context)
 

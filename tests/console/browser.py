@@ -1,0 +1,76 @@
+"""Driving a real browser: one Chromium, pages that fail the test on any complaint, axe-core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import axe_core_python
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+AXE = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+
+
+def launch(playwright: Playwright) -> Browser:
+    assert Path(CHROMIUM).exists(), f"the browser tests need {CHROMIUM}"
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+
+
+@dataclass(slots=True)
+class Visit:
+    """One page and what the browser had to complain about on it."""
+
+    page: Page
+    base: str
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self, path: str) -> None:
+        self.page.goto(self.base + path)
+
+    def assert_quiet(self) -> None:
+        """No console error, no uncaught exception, no violation of the policy."""
+        assert self.complaints == []
+
+    def assert_accessible(self) -> None:
+        """Zero axe violations. Evaluated over the debugging protocol, which no policy binds."""
+        self.page.evaluate(AXE)
+        result: dict[str, Any] = self.page.evaluate("axe.run(document)")
+        found = [
+            f"{violation['id']}: {node['html'][:160]} {node['failureSummary']}"
+            for violation in result["violations"]
+            for node in violation["nodes"]
+        ]
+        assert found == [], f"{self.page.url}:\n" + "\n".join(found)
+
+    def assert_fits(self) -> None:
+        """Nothing makes the page itself scroll sideways."""
+        wide = self.page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        assert not wide, f"{self.page.url} is wider than the window"
+
+
+@contextmanager
+def visit(browser: Browser, base: str, **options: Any) -> Iterator[Visit]:
+    context: BrowserContext = browser.new_context(**options)
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    one = Visit(page, base)
+    page.on("console", lambda m: one.complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: one.complaints.append(str(error)))
+    try:
+        yield one
+    finally:
+        context.close()

@@ -1,0 +1,89 @@
+"""A `manage.py serve` under test: started on free ports, read, ended."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.support.servers import ROOT, free_ports
+
+SECONDS_MAX = 40.0
+
+
+class Served:
+    """`member`: the program of the member; without it `flags` say what to do instead."""
+
+    def __init__(
+        self, data_dir: Path, *, member: Sequence[str] = (), flags: Sequence[str] = ()
+    ) -> None:
+        self.data_dir = data_dir
+        self.client_port, self.peer_port, self.console_port = free_ports(3)
+        self.base = f"http://127.0.0.1:{self.console_port}"
+        self.client_url = f"http://127.0.0.1:{self.client_port}"
+        self.password: str | None = None
+        self._member = " ".join(member)
+        self._flags = list(flags)
+        self._log = data_dir.with_name("serve.log")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def spawn(self) -> None:
+        ports = [
+            f"--client-port={self.client_port}",
+            f"--peer-port={self.peer_port}",
+            f"--console-port={self.console_port}",
+        ]
+        command = [sys.executable, "manage.py", "serve", f"--data-dir={self.data_dir}"]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("KEYDECK_")}
+        environment |= {"KEYDECK_MEMBER_COMMAND": self._member, "PYTHONUNBUFFERED": "1"}
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*command, *ports, *self._flags], cwd=ROOT, env=environment, stdout=log, stderr=log
+            )
+
+    def start(self) -> None:
+        """Spawn and return when the address is printed, which is when it is served."""
+        self.spawn()
+        self.wait_until(lambda: "Ctrl-C stops it." in self.output())
+        found = re.search(r"with the password\s+(\S+)", self.output())
+        self.password = found[1] if found else None
+
+    def output(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + SECONDS_MAX
+        while not condition():
+            assert time.monotonic() < deadline, self.output()[-3000:]
+            assert self._process is None or self._process.poll() is None, self.output()[-3000:]
+            time.sleep(0.02)
+
+    def wait(self) -> int:
+        assert self._process is not None
+        return self._process.wait(SECONDS_MAX)
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
+        if self._process is None or self._process.poll() is not None:
+            return 0
+        self._process.send_signal(sign)
+        return self.wait()
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def member_pid(self) -> int:
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        [pid] = children.read_text().split()
+        return int(pid)
+
+    def kill_member(self) -> None:
+        os.kill(self.member_pid(), signal.SIGKILL)

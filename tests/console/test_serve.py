@@ -1,0 +1,137 @@
+"""`manage.py serve` from nothing: files, password, ports, the end (and the start after it)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.console.serving import Served
+from tests.support.servers import ETCD, ROOT, kinds, program
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(params=kinds())
+def served(request, tmp_path: Path):
+    one = Served(tmp_path / "data", member=program(request.param))
+    yield one
+    one.stop()
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_first_start_and_a_second(served: Served) -> None:
+    served.start()
+    data = served.data_dir
+    password = served.password
+    assert password
+    assert mode(data) == 0o700
+    for name in ("secret-key", "encryption-key", "console.sqlite3"):
+        assert mode(data / "console" / name) == 0o600
+    secret = (data / "console" / "secret-key").read_text()
+    with sqlite3.connect(data / "console" / "console.sqlite3") as database:
+        rows = database.execute("select username, is_admin, password from console_account")
+        [(name, is_admin, stored)] = rows.fetchall()
+        clusters = database.execute("select name, endpoints from console_cluster").fetchall()
+    database.close()
+    assert (name, is_admin) == ("admin", 1)
+    assert stored.startswith("argon2")
+    assert clusters == [("local", served.client_url)]
+
+    member = served.member_pid()
+    assert served.stop() == 0
+    assert not Path(f"/proc/{member}").exists(), "the member outlived the console"
+    assert "Stopped." in served.output()
+
+    served.start()
+    assert served.password is None, "the password is printed once only"
+    assert (data / "console" / "secret-key").read_text() == secret
+    assert urllib.request.urlopen(served.base + "/login").status == 200
+    assert served.stop(signal.SIGINT) == 0
+
+
+def test_the_member_ends_when_the_console_is_killed(served: Served) -> None:
+    served.start()
+    member = Path(f"/proc/{served.member_pid()}")
+    served.kill()
+    served.wait_until(lambda: not member.exists() or " Z " in (member / "stat").read_text())
+
+
+def test_a_member_that_dies_ends_the_console(served: Served) -> None:
+    served.start()
+    served.kill_member()
+    assert served.wait() == 1
+    assert "the member ended by itself" in served.output()
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    one = Served(tmp_path / "data", member=program(ETCD))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", one.client_port))
+        taken.listen()
+        one.spawn()
+        assert one.wait() == 1
+    assert f"127.0.0.1:{one.client_port} is in use" in one.output()
+    assert "--client-port" in one.output()
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--no-member"], "--no-member needs --endpoints"),
+        (["--endpoints=http://h:1"], "--endpoints goes with --no-member"),
+        (["--no-member", "--endpoints=ftp://h"], "use http:// or https://"),
+    ],
+)
+def test_options_that_do_not_fit_are_explained(tmp_path: Path, flags, said: str) -> None:
+    one = Served(tmp_path / "data", flags=flags)
+    one.spawn()
+    assert one.wait() == 1
+    assert said in one.output()
+
+
+def test_a_member_that_cannot_start_is_an_error(tmp_path: Path) -> None:
+    one = Served(tmp_path / "data", member=[shutil.which("false") or "false"])
+    one.spawn()
+    assert one.wait() == 1
+    assert "the member ended with status" in one.output()
+
+
+def test_production_settings_pass_the_deployment_check(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level=WARNING"],
+        cwd=ROOT,
+        env=os.environ | {"KEYDECK_HTTPS": "1", "KEYDECK_DATA_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no issues" in done.stdout
+
+
+def test_there_is_no_migration_missing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "makemigrations", "--check", "--dry-run"],
+        cwd=ROOT,
+        env=os.environ | {"KEYDECK_DATABASE_URL": f"sqlite://{tmp_path}/db.sqlite3"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
