@@ -178,7 +178,10 @@ class StreamSink:
 class FileSink:
     """A file that is appended to; with `bytes_max` it is rotated when it would grow beyond."""
 
-    def __init__(self, path: str, bytes_max: int = 0, backups_max: int = 0) -> None:
+    def __init__(
+        self, path: str, bytes_max: int = 0, backups_max: int = 0, clock: Clock | None = None
+    ) -> None:
+        self._clock = clock or SystemClock()
         self._path = path
         self._bytes_max = bytes_max
         self._backups_max = backups_max
@@ -204,7 +207,7 @@ class FileSink:
     def _rotate(self) -> None:
         os.close(self._descriptor)
         stem, suffix = os.path.splitext(self._path)
-        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
+        stamp = timestamp(self._clock.wall()).removesuffix("Z").replace(":", "-")
         os.rename(self._path, f"{stem}-{stamp}{suffix}")
         self._open()
         if self._backups_max:

@@ -47,7 +47,8 @@ class SegmentWriter:
         """Write one batch, durably if it must be; then begin the next segment if it is time."""
         if self._has_failed:
             raise WalWriteFailed("wal: not written, because an earlier write or sync failed")
-        failpoints.hit("raftBeforeSave")
+        if not batch.is_snapshot:
+            failpoints.hit("raftBeforeSave")
         try:
             self._write(batch)
         except OSError as error:
