@@ -34,6 +34,8 @@ UNFLUSHED_BYTES_MAX = 256 * 1024 * 1024
 defragmentation under heavy load, must not grow memory without bound)."""
 FLUSH_SLICE_RECORDS = 1000
 """Records the flush thread writes per turn it is granted (about 0.3 ms)."""
+FLUSH_SLICE_REMOVALS = 200
+"""The same for compacted records: each may copy a page that nothing else touches (5 us)."""
 FLUSH_SLICE_BYTES = 1024 * 1024
 """The same for large values: a slice ends with the record that reaches this."""
 GRANT_SECONDS_MAX = 0.01

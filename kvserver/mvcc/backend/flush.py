@@ -16,7 +16,7 @@ import lmdb
 
 from kvserver import failpoints
 from kvserver.errors import FatalError
-from kvserver.limits import FLUSH_SLICE_BYTES, FLUSH_SLICE_RECORDS
+from kvserver.limits import FLUSH_SLICE_BYTES, FLUSH_SLICE_RECORDS, FLUSH_SLICE_REMOVALS
 from kvserver.mvcc.backend.api import Grant, Pair
 from kvserver.mvcc.backend.environment import Environment, lmdb_errors
 from kvserver.mvcc.backend.tables import KEY
@@ -69,7 +69,7 @@ class FlushJob:
     def _write_changes(self, txn: lmdb.Transaction[bytes], grant: Grant) -> None:
         """Removals and small tables; then the sizes, which need as many small calls."""
         tables = self.environment.tables
-        for keys in slices(self.buffer.removed):
+        for keys in slices(sorted(self.buffer.removed), FLUSH_SLICE_REMOVALS):
             with grant:
                 for key in keys:
                     txn.delete(key, db=tables[KEY])
@@ -85,9 +85,9 @@ class FlushJob:
             self.size_in_use_bytes = self.environment.in_use_bytes(txn)
 
 
-def slices(things: Iterable[T]) -> Iterator[list[T]]:
+def slices(things: Iterable[T], size: int = FLUSH_SLICE_RECORDS) -> Iterator[list[T]]:
     iterator = iter(things)
-    while piece := list(islice(iterator, FLUSH_SLICE_RECORDS)):
+    while piece := list(islice(iterator, size)):
         yield piece
 
 
