@@ -5,14 +5,15 @@ The order in which they are done is `plan.plan_ready`'s business.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kvserver.raft.types import Entry, HardState, Message, ReadState, Role, Snapshot, SoftState
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """Everything in it is handed over: it is not offered again, and its lists are the caller's.
+
+    A tuple because one is made for every write of a lone client: 1.5 us less than a dataclass.
 
     Readys are numbered from 1. Several may be outstanding; their writes go to the disk in order,
     and `RawNode.persisted(number)` reports the newest that is there.
