@@ -11,10 +11,12 @@ import sys
 
 import uvloop
 
-from kvserver.config import load
+from kvserver.config import Config, load
 from kvserver.errors import KeydeckError
 from kvserver.logs import Logger
 from kvserver.server import MemberServer
+
+EXIT_FAILED = 1
 
 
 def main() -> None:
@@ -23,4 +25,46 @@ def main() -> None:
         sys.exit("kvserver: assertions are part of the server; start it without python -O")
     config, log = load(sys.argv[1:], os.environ)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        sys.exit(runner.run(serve(config, log)))
+        code = runner.run(serve(config, log))
+    log.close()
+    sys.exit(code)
+
+
+async def serve(config: Config, log: Logger) -> int:
+    """Run one member until SIGTERM or SIGINT, or until it cannot go on."""
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    server: MemberServer | None = None
+    code = 0
+    try:
+        server = MemberServer(config, log, loop)
+        await _until_stopped(server, stopping)
+        log.info("received signal; shutting down")
+    except (KeydeckError, OSError) as error:
+        log.fatal(f"the member stops: {error}", error=type(error).__name__)
+        code = EXIT_FAILED
+    if server is not None:
+        await server.stop()
+    return code
+
+
+async def _until_stopped(server: MemberServer, stopping: asyncio.Event) -> None:
+    """Returns on a signal; raises what ended the member."""
+    running = asyncio.ensure_future(_run(server))
+    signalled = asyncio.ensure_future(stopping.wait())
+    await asyncio.wait((running, signalled), return_when=asyncio.FIRST_COMPLETED)
+    signalled.cancel()
+    if running.done():
+        running.result()
+    running.cancel()
+
+
+async def _run(server: MemberServer) -> None:
+    await server.start()
+    await server.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -49,7 +49,7 @@ from kvserver.services.cluster import ClusterService
 from kvserver.services.failpoints_http import answer_failpoints
 from kvserver.services.gate import Gate, error_status
 from kvserver.services.health import Health
-from kvserver.services.http import HealthCounters, HttpApp
+from kvserver.services.http import HealthCounters, HttpApp, MonitoringApp
 from kvserver.services.kv import KVService
 from kvserver.services.leader_guard import LeaderGuard
 from kvserver.services.lease import LeaseService
@@ -78,6 +78,7 @@ class MemberServer:
         loop: asyncio.AbstractEventLoop,
         clock: Clock | None = None,
     ) -> None:
+        refuse_what_is_missing(config)
         self._config = config
         self._log = log
         self._loop = loop
@@ -237,6 +238,7 @@ class MemberServer:
         self._clients = Transport(methods, self._app, limits, self._transport_log, error_status)
         peers = PeerHttpApp(member, self._recovered.cluster_id, self._app)
         self._peers = Transport((), peers, limits, self._transport_log)
+        self._monitoring = Transport((), MonitoringApp(self._app), limits, self._transport_log)
         register_metrics(
             registry,
             member=member,
@@ -282,8 +284,11 @@ class MemberServer:
         await asyncio.wait((self._published, self._fatal), return_when=asyncio.FIRST_COMPLETED)
         if self._fatal.done():
             self._fatal.result()
-        await self._listen(self._clients, self._config.listen_client_urls)
-        await self._listen(self._clients, self._config.listen_metrics_urls, serve_grpc=False)
+        config = self._config
+        http_apart = config.listen_client_http_urls
+        await self._listen(self._clients, config.listen_client_urls, serve_http=not http_apart)
+        await self._listen(self._clients, http_apart, serve_grpc=False)
+        await self._listen(self._monitoring, config.listen_metrics_urls, serve_grpc=False)
         self._log.info("ready to serve client requests")
 
     async def _serve_failpoints(self) -> None:
@@ -303,6 +308,7 @@ class MemberServer:
         """Take no more, answer what is open, make everything durable, let the disk go."""
         await self._clients.drain(grace_seconds)
         await self._peers.drain(0)
+        await self._monitoring.drain(0)
         self._duties.stop()
         self._background.stop()
         self._member.stop()
@@ -330,17 +336,19 @@ class MemberServer:
         urls: tuple[str, ...],
         *,
         serve_grpc: bool = True,
+        serve_http: bool = True,
         is_peer: bool = False,
     ) -> None:
         for url in urls:
             parts = urlsplit(url)
             if parts.scheme.startswith("unix"):
-                await transport.listen_unix(parts.netloc + parts.path, serve_grpc=serve_grpc)
+                path = parts.netloc + parts.path
+                await transport.listen_unix(path, serve_grpc, serve_http)
                 continue
             context = self._tls(is_peer) if parts.scheme == "https" else None
             try:
                 host, port = await transport.listen_tcp(
-                    parts.hostname or "", parts.port or 0, context, serve_grpc=serve_grpc
+                    parts.hostname or "", parts.port or 0, context, serve_grpc, serve_http
                 )
             except OSError as error:
                 raise FatalError(f"listen {url}: {error.strerror or error}") from None
@@ -355,12 +363,16 @@ class MemberServer:
                 config.peer_key_file,
                 trusted_ca_file=config.peer_trusted_ca_file,
                 client_cert_auth=config.peer_client_cert_auth,
+                version_min=config.tls_min_version,
+                version_max=config.tls_max_version,
             )
         return server_context(
             config.cert_file,
             config.key_file,
             trusted_ca_file=config.trusted_ca_file,
             client_cert_auth=config.client_cert_auth,
+            version_min=config.tls_min_version,
+            version_max=config.tls_max_version,
         )
 
     # -- what the member's parts call back
@@ -399,6 +411,28 @@ class MemberServer:
 
     def _transport_log(self, level: str, message: str, fields: dict[str, Any]) -> None:
         getattr(self._log, level, self._log.info)(message, **fields)
+
+
+def refuse_what_is_missing(config: Config) -> None:
+    """Flags that promise protection this release does not give are refused, never ignored."""
+    missing = {
+        "auto-tls": config.auto_tls,
+        "peer-auto-tls": config.peer_auto_tls,
+        "client-crl-file": config.client_crl_file,
+        "peer-crl-file": config.peer_crl_file,
+        "client-cert-allowed-hostname": config.client_cert_allowed_hostname,
+        "peer-cert-allowed-cn": config.peer_cert_allowed_cn,
+        "peer-cert-allowed-hostname": config.peer_cert_allowed_hostname,
+        "cipher-suites": config.cipher_suites,
+        "discovery-endpoints": config.discovery_endpoints,
+        "discovery-srv": config.discovery_srv,
+        "enable-distributed-tracing": config.enable_distributed_tracing,
+        "force-new-cluster": config.force_new_cluster,
+        "unsafe-no-fsync": config.unsafe_no_fsync,
+    }
+    named = [f"--{flag}" for flag, value in missing.items() if value]
+    if named:
+        raise FatalError(f"this release does not support {', '.join(named)}")
 
 
 def founding_urls(config: Config) -> tuple[str, ...]:

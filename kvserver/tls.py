@@ -8,21 +8,32 @@ from __future__ import annotations
 
 import ssl
 
-from kvserver.errors import KeydeckError
+from kvserver.errors import FatalError
 
 
-class TlsError(KeydeckError):
+class TlsError(FatalError):
     """A certificate, key or CA file that cannot be used."""
 
 
+VERSIONS = {"TLS1.2": ssl.TLSVersion.TLSv1_2, "TLS1.3": ssl.TLSVersion.TLSv1_3}
+
+
 def server_context(
-    cert_file: str, key_file: str, *, trusted_ca_file: str = "", client_cert_auth: bool = False
+    cert_file: str,
+    key_file: str,
+    *,
+    trusted_ca_file: str = "",
+    client_cert_auth: bool = False,
+    version_min: str = "TLS1.2",
+    version_max: str = "",
 ) -> ssl.SSLContext:
     """The context of a listener. Raises `TlsError` with the file that is at fault."""
     if not cert_file or not key_file:
         raise TlsError("a TLS listener needs both a certificate file and a key file")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = VERSIONS[version_min]
+    if version_max:
+        context.maximum_version = VERSIONS[version_max]
     context.set_alpn_protocols(["h2", "http/1.1"])
     try:
         context.load_cert_chain(cert_file, key_file)

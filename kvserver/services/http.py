@@ -80,6 +80,11 @@ class HttpApp:
             return HttpResponse(405, {**TEXT, "Allow": "GET"}, b"Method Not Allowed\n")
         return await handler(request)
 
+    @property
+    def monitoring_paths(self) -> tuple[str, ...]:
+        """What `--listen-metrics-urls` serves (spec/observability.md §1)."""
+        return ("/metrics", "/health", "/livez", "/readyz")
+
     async def _version(self, request: HttpRequest) -> HttpResponse:
         fields = {
             "etcdserver": SERVER_VERSION,
@@ -174,3 +179,16 @@ class HttpApp:
     async def _check_learner(self) -> None:
         if self._member.is_learner:
             raise errors.RequestError("not supported for learner")
+
+
+class MonitoringApp:
+    """The client app's monitoring paths, and nothing else of it."""
+
+    def __init__(self, app: HttpApp) -> None:
+        self._app = app
+
+    async def __call__(self, request: HttpRequest) -> HttpResponse:
+        root = "/" + request.path.split("/")[1]
+        if root not in self._app.monitoring_paths:
+            return HttpResponse(404, TEXT, b"404 page not found\n")
+        return await self._app(request)
