@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from kvserver.limits import WATCH_CATCH_UP_REVISIONS_MAX
-from kvserver.watch.encoded import EncodedEvents, History, Parcel
+from kvserver.watch.encoded import EncodedEvents, History, deliver
 from kvserver.watch.messages import Event
 from kvserver.watch.watcher import NUL, Watcher
 
@@ -93,6 +93,24 @@ class Slice:
         return found[bisect_left(found, start) :] if start else found
 
 
+class Parcel:
+    """Entries for all watchers of one interval, kind and cursor, and the responses made of them."""
+
+    __slots__ = ("bodies", "entries", "header")
+
+    def __init__(self, entries: list[bytes]) -> None:
+        self.entries = entries
+        self.header = b""
+        self.bodies: dict[int, bytes] = {}
+
+    def send(self, watcher: Watcher, header: bytes, limit_bytes: int) -> bool:
+        """Whether the watcher's sink took it."""
+        if header != self.header:
+            self.header = header
+            self.bodies = {}
+        return not deliver((watcher,), self.entries, header, limit_bytes, self.bodies)
+
+
 class CatchUp:
     """The lagging watchers that may go on, and the slice they share. Owner: the loop."""
 
@@ -157,14 +175,13 @@ class CatchUp:
         work = SERVE_WORK
         if parcel is not None:
             work += len(parcel.entries)
-            if parcel.deliver((watcher,), header()):
+            if not parcel.send(watcher, header(), self._fragment_bytes):
                 return work, False
         del self.ready[watcher]
         self._served(watcher, whole.last)
         return work, True
 
     def _parcel(self, watcher: Watcher, whole: Slice) -> Parcel | None:
-        """Watchers of one interval, kind and cursor share their bytes here as well."""
         start = watcher.next_revision
         name = (watcher.key, watcher.end, watcher.kind, start)
         if name in self._parcels:
@@ -172,6 +189,6 @@ class CatchUp:
         assert self._encoded is not None
         positions = whole.positions(watcher.key, watcher.end, start)
         entries = self._encoded.select(positions, watcher.kind)
-        parcel = Parcel(entries, self._fragment_bytes) if entries else None
+        parcel = Parcel(entries) if entries else None
         self._parcels[name] = parcel
         return parcel

@@ -46,11 +46,7 @@ class EncodedEvents:
         if not kind & (NO_PUT | NO_DELETE):
             return [make(position) for position in positions]
         events = self.events
-        return [
-            make(position)
-            for position in positions
-            if not kind & (NO_DELETE if events[position].is_delete else NO_PUT)
-        ]
+        return [make(position) for position in positions if not is_filtered(events[position], kind)]
 
     def _entry(self, position: int) -> bytes:
         entry = self._plain.get(position)
@@ -62,68 +58,75 @@ class EncodedEvents:
         entry = self._with_prev.get(position)
         if entry is None:
             event = self.events[position]
-            prev_kv = self._prev_kv(event)
+            prev_kv = prev_kv_of(event, self._history)
             entry = self._entry(position) if prev_kv is None else event_entry(event, prev_kv)
             self._with_prev[position] = entry
         return entry
 
-    def _prev_kv(self, event: Event) -> bytes | None:
-        """The key one revision earlier; none for creations or when compacted (N1-N3)."""
-        if event.is_create or event.main - 1 < self._history.compact_revision:
-            return None
-        return self._history.kv_at(event.key, event.main - 1)
+
+def is_filtered(event: Event, kind: int) -> bool:
+    """Whether a watcher of this kind does not want to hear of the event."""
+    return bool(kind & (NO_DELETE if event.is_delete else NO_PUT))
 
 
-class Parcel:
-    """The same entries for many watchers: only header and watch id differ between them."""
+def prev_kv_of(event: Event, history: History) -> bytes | None:
+    """The key one revision earlier; none for creations or when compacted (N1-N3)."""
+    if event.is_create or event.main - 1 < history.compact_revision:
+        return None
+    return history.kv_at(event.key, event.main - 1)
 
-    __slots__ = ("_bodies", "_events", "_header", "_limit_bytes", "entries")
 
-    def __init__(self, entries: list[bytes], limit_bytes: int) -> None:
-        self.entries = entries
-        self._events = entries[0] if len(entries) == 1 else b"".join(entries)
-        self._limit_bytes = limit_bytes
-        self._header = b""
-        self._bodies: dict[int, bytes] = {}
+def deliver(
+    watchers: Iterable[Watcher],
+    entries: Sequence[bytes],
+    header: bytes,
+    limit_bytes: int,
+    bodies: dict[int, bytes],
+) -> list[Watcher] | None:
+    """Send the same entries to every watcher whose sink takes them; returns the others.
 
-    def deliver(self, watchers: Iterable[Watcher], header: bytes) -> list[Watcher]:
-        """Send to every watcher whose sink takes it; returns those whose sink does not.
-
-        Hot path: once per watcher and revision. Watchers with the same id (each the first of its
-        stream, say) share one bytes object.
-        """
-        if header != self._header:
-            self._header = header
-            self._bodies = {}
-        if len(self._events) + len(header) + 16 >= self._limit_bytes and len(self.entries) > 1:
-            return self._deliver_large(watchers)
-        bodies, events = self._bodies, self._events
-        slow = []
-        for watcher in watchers:
-            sink = watcher.sink
-            if sink.writable:
-                watch_id = watcher.id
-                body = bodies.get(watch_id)
-                if body is None:
-                    body = bodies[watch_id] = header + watcher.id_field + events
-                watcher.had_events = True
-                sink.send(body)
-            else:
-                slow.append(watcher)
-        return slow
-
-    def _deliver_large(self, watchers: Iterable[Watcher]) -> list[Watcher]:
-        """Responses near the fragment limit F or above it (D6, D7)."""
-        slow = []
-        for watcher in watchers:
-            if not watcher.sink.writable:
-                slow.append(watcher)
-                continue
+    Hot path: once per watcher and revision. Watchers with the same id (each the first of its
+    stream, say) share one bytes object; `bodies` are the responses made from these entries and
+    this header so far.
+    """
+    events = entries[0] if len(entries) == 1 else b"".join(entries)
+    if len(entries) > 1 and len(events) + len(header) + _ID_BYTES_MAX >= limit_bytes:
+        return _deliver_large(watchers, entries, header, limit_bytes)
+    slow: list[Watcher] | None = None
+    for watcher in watchers:
+        sink = watcher.sink
+        if sink.writable:
+            watch_id = watcher.id
+            body = bodies.get(watch_id)
+            if body is None:
+                body = bodies[watch_id] = header + watcher.id_field + events
             watcher.had_events = True
-            prefix = self._header + watcher.id_field
-            if watcher.wants_fragments and len(prefix) + len(self._events) >= self._limit_bytes:
-                for body in fragments(prefix, self.entries, self._limit_bytes):
-                    watcher.sink.send(body)
-            else:
-                watcher.sink.send(prefix + self._events)
-        return slow
+            sink.send(body)
+        elif slow is None:
+            slow = [watcher]
+        else:
+            slow.append(watcher)
+    return slow
+
+
+_ID_BYTES_MAX = 11
+
+
+def _deliver_large(
+    watchers: Iterable[Watcher], entries: Sequence[bytes], header: bytes, limit_bytes: int
+) -> list[Watcher]:
+    """Responses near the fragment limit F or above it (D6, D7)."""
+    slow = []
+    events = b"".join(entries)
+    for watcher in watchers:
+        if not watcher.sink.writable:
+            slow.append(watcher)
+            continue
+        watcher.had_events = True
+        prefix = header + watcher.id_field
+        if watcher.wants_fragments and len(prefix) + len(events) >= limit_bytes:
+            for body in fragments(prefix, entries, limit_bytes):
+                watcher.sink.send(body)
+        else:
+            watcher.sink.send(prefix + events)
+    return slow

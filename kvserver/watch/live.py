@@ -76,7 +76,7 @@ class LiveIndex:
             # A key shorter than the length is its own slice, but not under that prefix's length.
             if group is not None and len(group.key) == length:
                 found.append(group)
-        if self._trees:
+        if self._trees.size:
             found.extend(self._trees.holding(key))
         return found
 

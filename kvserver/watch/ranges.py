@@ -43,24 +43,21 @@ def _order(start: bytes, end: bytes | None) -> tuple[bytes, bool, bytes]:
 class IntervalTree(Generic[Value]):
     """Distinct ranges, each with a value."""
 
-    __slots__ = ("_root", "_size")
+    __slots__ = ("_root", "size")
 
     def __init__(self) -> None:
         self._root: _Node[Value] | None = None
-        self._size = 0
-
-    def __len__(self) -> int:
-        return self._size
+        self.size = 0
 
     def insert(self, start: bytes, end: bytes | None, value: Value) -> None:
         """Add a range that is not in the tree."""
         self._root = _insert(self._root, _Node(start, end, value))
-        self._size += 1
+        self.size += 1
 
     def remove(self, start: bytes, end: bytes | None) -> None:
         """Take out a range that is in the tree."""
         self._root = _remove(self._root, _order(start, end))
-        self._size -= 1
+        self.size -= 1
 
     def holding(self, key: bytes) -> Iterator[Value]:
         """Values of all ranges with start <= key < end, by ascending (start, end)."""

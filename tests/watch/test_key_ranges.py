@@ -25,7 +25,7 @@ def test_tree_finds_what_a_scan_finds(ranges: list[tuple[bytes, bytes | None]], 
     for start, end in gone:
         tree.remove(start, end)
     left = [r for r in ranges if r not in gone]
-    assert len(tree) == len(left)
+    assert tree.size == len(left)
     for key in data.draw(st.lists(KEYS, min_size=1, max_size=10)):
         found = list(tree.holding(key))
         expected = [(s, e) for s, e in left if s <= key and (e is None or key < e)]
@@ -40,7 +40,7 @@ def test_tree_stays_shallow() -> None:
     assert list(tree.holding(b"00010000")) == [9999, 10_000]
     for number in range(20_000):
         tree.remove(b"%08d" % number, b"%08d" % (number + 2))
-    assert len(tree) == 0
+    assert tree.size == 0
 
 
 @pytest.mark.parametrize(
