@@ -40,7 +40,7 @@ class WriteBuffer:
     @property
     def pending_records(self) -> int:
         """Changes, the marks not counted. Asked for after each applied entry, hence no generator
-        (1.2 us less)."""
+        (it costs half as much again)."""
         meta = self.tables[META]
         marks = (CONSISTENT_INDEX in meta) + (TERM in meta) + (CONF_STATE in meta)
         rows = sum(map(len, self.tables.values()))
