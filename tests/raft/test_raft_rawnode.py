@@ -351,7 +351,7 @@ class TestReads:
         assert not follower.has_ready()
 
     def test_removing_a_voter_may_confirm_a_read(self) -> None:
-            member = leader_of_three()
+        member = leader_of_three()
         member.read_index(b"r")
         work(member)
         member.apply_conf_change(parse_change("remove(2)"))
