@@ -2,18 +2,24 @@
 
 Plain text: the HTTP/2 preface or anything else (spec/wire-api.md §3.4). TLS: the protocol of ALPN,
 and the first bytes where the client named none. Handshake and preface each have a deadline, and
-only so many handshakes run at once. Owner: the loop.
+only so many handshakes run at once.
+
+TLS starts once its first bytes are here, and those are then handed to the loop's TLS layer: a
+transport of uvloop cannot be stopped from reading inside `connection_made`, so that bytes of the
+handshake may always come before `start_tls`. Owner: the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from typing import Any
 
 from kvserver.transport import frames
 from kvserver.transport.connection import Http2Connection
 from kvserver.transport.endpoint import Endpoint
 from kvserver.transport.http1 import Http1Connection
+from kvserver.transport.peer import address_of
 
 _TLS_HANDSHAKE = 0x16
 
@@ -38,40 +44,71 @@ class Accepted(asyncio.Protocol):
         self._data = b""
         self._deadline: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._counted = False
+        self._rejected = False
+        self._address = ""
         self._secured = context is None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "pause_reading")
         self._transport = transport  # type: ignore[assignment]
+        self._address = address_of(transport)
         endpoint = self._endpoint
         endpoint.counters.connections_accepted += 1
         if self._context is None:
             self._await_preface()
-            return
-        if self._handshakes.now >= endpoint.limits.handshakes_max:
+        elif self._handshakes.now >= endpoint.limits.handshakes_max:
             self._reject("too many TLS handshakes in progress")
-            return
-        self._transport.pause_reading()  # type: ignore[union-attr]
-        self._handshakes.now += 1
-        self._task = endpoint.loop.create_task(self._handshake(self._context))
+        else:
+            self._handshakes.now += 1
+            self._counted = True
+            seconds = endpoint.limits.handshake_seconds
+            self._deadline = endpoint.loop.call_later(
+                seconds, self._reject, "the TLS handshake did not begin in time"
+            )
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        if self._secured:
+            self._sniff()
+        elif self._task is None and self._transport is not None and self._context is not None:
+            self._transport.pause_reading()
+            if data[0] != _TLS_HANDSHAKE:
+                self._reject("the first record is not a TLS handshake")
+                return
+            self._task = self._endpoint.loop.create_task(self._handshake(self._context))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._cancel_deadline()
+        if self._counted and self._task is None:
+            self._reject("the connection ended before the TLS handshake")
+        self._handshake_over()
 
     async def _handshake(self, context: ssl.SSLContext) -> None:
         endpoint = self._endpoint
-        assert self._transport is not None
-        try:
-            secured = await endpoint.loop.start_tls(
-                self._transport,
+        transport = self._transport
+        self._cancel_deadline()
+        if transport is None:
+            return
+        starting = endpoint.loop.create_task(
+            endpoint.loop.start_tls(
+                transport,
                 self,
                 context,
                 server_side=True,
                 ssl_handshake_timeout=endpoint.limits.handshake_seconds,
             )
+        )
+        hello, self._data = self._data, b""
+        await asyncio.sleep(0)  # `starting` has scheduled the TLS layer's connection_made
+        endpoint.loop.call_soon(_feed, transport, hello)
+        try:
+            secured = await starting
         except (OSError, ValueError) as error:
             self._reject(str(error) or type(error).__name__)
             return
         finally:
-            self._handshakes.now -= 1
-            self._task = None
+            self._handshake_over()
         if secured is None or secured.is_closing():
             return
         self._transport = secured
@@ -83,6 +120,16 @@ class Accepted(asyncio.Protocol):
         else:
             self._sniff()
 
+    def _handshake_over(self) -> None:
+        if self._counted:
+            self._counted = False
+            self._handshakes.now -= 1
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
     def _await_preface(self) -> None:
         endpoint = self._endpoint
         self._deadline = endpoint.loop.call_later(endpoint.limits.preface_seconds, self._too_late)
@@ -92,25 +139,15 @@ class Accepted(asyncio.Protocol):
             self._transport.abort()
 
     def _reject(self, reason: str) -> None:
+        if self._rejected:
+            return
+        self._rejected = True
         endpoint = self._endpoint
         endpoint.counters.handshakes_failed += 1
-        transport = self._transport
-        if transport is not None:
-            peer = transport.get_extra_info("peername")
-            address = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else str(peer)
-            fields = {"remote-addr": address, "error": reason}
-            endpoint.log("warn", "rejected connection on client endpoint", fields)
-            transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        self._data += data
-        if self._secured:
-            self._sniff()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
-        if self._deadline is not None:
-            self._deadline.cancel()
+        fields = {"remote-addr": self._address, "error": reason}
+        endpoint.log("warn", "rejected connection on client endpoint", fields)
+        if self._transport is not None:
+            self._transport.abort()
 
     def _sniff(self) -> None:
         data = self._data
@@ -145,6 +182,17 @@ class Accepted(asyncio.Protocol):
 
     def _handed_over(self) -> asyncio.Transport:
         assert self._transport is not None
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._cancel_deadline()
         return self._transport
+
+
+def _feed(transport: asyncio.Transport, data: bytes) -> None:
+    """Gives the transport's new protocol what had come before it was there."""
+    protocol: Any = transport.get_protocol()  # a BufferedProtocol, on either loop
+    view = memoryview(data)
+    while view:
+        buffer = protocol.get_buffer(len(view))
+        size = min(len(buffer), len(view))
+        buffer[:size] = view[:size]
+        protocol.buffer_updated(size)
+        view = view[size:]

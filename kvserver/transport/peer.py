@@ -18,7 +18,9 @@ class Peer:
     """The verified certificate as `SSLSocket.getpeercert` gives it, or None."""
 
 
-def _address(name: Any) -> str:
+def address_of(transport: asyncio.BaseTransport) -> str:
+    """host:port, as etcd writes it; empty for a Unix socket."""
+    name = transport.get_extra_info("peername")
     if isinstance(name, tuple) and len(name) >= 2:
         host = f"[{name[0]}]" if ":" in str(name[0]) else name[0]
         return f"{host}:{name[1]}"
@@ -34,7 +36,7 @@ def _common_name(certificate: Any) -> str | None:
 
 
 def peer_of(transport: asyncio.BaseTransport) -> Peer:
-    address = _address(transport.get_extra_info("peername"))
+    address = address_of(transport)
     tls = transport.get_extra_info("ssl_object")
     if tls is None:
         return Peer(address)
