@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "snap": BASE | {"raft", "fs", "failpoints", "logs", "wal"},
     "transport": set(),
     "metrics": set(),
-    "client": {"proto", "errors"},
+    "client": {"proto", "errors", "clock"},
     "runtime": BASE
     | {
         "apply",
