@@ -10,13 +10,18 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
+from kvserver import failpoints
 from kvserver.limits import WATCH_CATCH_UP_REVISIONS_MAX
 from kvserver.watch.encoded import EncodedEvents, History, deliver
 from kvserver.watch.messages import Event
 from kvserver.watch.watcher import NUL, Watcher
 
 READ_REVISIONS = 250
-"""Revisions asked of the store at a time: a part of a slice, well below a millisecond or two."""
+"""Revisions asked of the store at a time, at most: a part of a slice, for a millisecond or less."""
+READ_REVISIONS_FIRST = 8
+"""Asked first, to learn how long the records are."""
+READ_BYTES = 512 * 1024
+"""What one reading should bring; a single revision may be longer."""
 STEP_WORK_MAX = 3000
 """Units per step, each about a microsecond, so a step stays below limits.SLICE_SECONDS_MAX."""
 READ_WORK = 2
@@ -34,6 +39,7 @@ class Slice:
         "_events",
         "_keys",
         "_limit",
+        "_next_read",
         "_positions",
         "_revisions",
         "bytes",
@@ -48,6 +54,7 @@ class Slice:
         self.compact_revision = compact_revision
         self.bytes = 0
         self._limit = WATCH_CATCH_UP_REVISIONS_MAX
+        self._next_read = READ_REVISIONS_FIRST
         self._events: list[Event] = []
         self._revisions: list[int] = []
         self._positions: dict[bytes, list[int]] = {}
@@ -56,18 +63,21 @@ class Slice:
     def read(self, history: History) -> tuple[int, bool]:
         """Read a little more; returns the number of events and whether the slice is whole."""
         begin = self._revisions[-1] + 1 if self._revisions else self.first
-        asked = min(READ_REVISIONS, self._limit)
+        asked = min(self._next_read, self._limit)
         revisions = history.events_between(begin, self.last, asked)
-        before = len(self._events)
+        events_before, bytes_before = len(self._events), self.bytes
         for events in revisions:
             self._add(events)
         self._limit -= len(revisions)
+        count = len(self._events) - events_before
         if len(revisions) < asked:
-            return len(self._events) - before, True  # nothing more up to `last`
+            return count, True  # nothing more up to `last`
         if self._limit == 0 or self.bytes >= SLICE_BYTES_MAX:
             self.last = self._revisions[-1]
-            return len(self._events) - before, True
-        return len(self._events) - before, self._revisions[-1] == self.last
+            return count, True
+        bytes_each = (self.bytes - bytes_before) // len(revisions)
+        self._next_read = max(1, min(READ_REVISIONS, READ_BYTES // (bytes_each + 1)))
+        return count, self._revisions[-1] == self.last
 
     def _add(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -149,6 +159,7 @@ class CatchUp:
             # Begin again after a compaction: what is left to read may be gone.
             first = next(iter(self.ready)).next_revision
             self._slice = Slice(first, revision, compact_revision)
+        failpoints.hit("beforeSyncWatchers")
         events, self._is_whole = self._slice.read(self._history)
         if self._is_whole:
             first, last = self._slice.first, self._slice.last

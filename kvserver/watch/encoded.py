@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from kvserver import failpoints
 from kvserver.watch.messages import Event, event_entry, fragments
 from kvserver.watch.watcher import NO_DELETE, NO_PUT, PREV_KV, Watcher
 
@@ -89,6 +90,7 @@ def deliver(
     stream, say) share one bytes object; `bodies` are the responses made from these entries and
     this header so far.
     """
+    failpoints.hit("beforeSendWatchResponse")
     events = entries[0] if len(entries) == 1 else b"".join(entries)
     if len(entries) > 1 and len(events) + len(header) + _ID_BYTES_MAX >= limit_bytes:
         return _deliver_large(watchers, entries, header, limit_bytes)

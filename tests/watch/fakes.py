@@ -25,7 +25,7 @@ class FakeHistory:
         self.revision = 1
         self.compact_revision = -1
         self.truth: dict[int, list[kv_pb2.Event]] = {}
-        self.reads = 0
+        self.asked: list[int] = []
         self._states: list[dict[bytes, kv_pb2.KeyValue]] = [{}, {}]
         self._events: dict[int, list[FakeEvent]] = {}
 
@@ -72,7 +72,7 @@ class FakeHistory:
     ) -> list[list[FakeEvent]]:
         assert first_revision >= self.compact_revision, "compacted history is never asked for"
         assert last_revision <= self.revision
-        self.reads += 1
+        self.asked.append(limit_revisions)
         first = max(first_revision, 2)
         last = min(last_revision, first + limit_revisions - 1)
         return [self._events[r] for r in range(first, last + 1)]
