@@ -34,10 +34,6 @@ def _tick_leader(raft: Raft) -> None:
 # -- campaigns
 
 
-def handle_hup(raft: Raft, message: Message) -> None:
-    hup(raft)
-
-
 def hup(raft: Raft, is_transfer: bool = False) -> None:
     """Campaign, if this member may. A transfer skips the pre-vote: the leader has asked for it."""
     if raft.role is Role.LEADER or not raft.is_promotable:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import accumulate
 
 from kvserver.raft.invariants import check
 from kvserver.raft.storage import MemoryStorage
@@ -102,12 +103,9 @@ class RaftLog:
         entries = self.storage.slice(index, self.last_index if last is None else last)
         if len(entries) < 2 or entries_bytes(entries) <= bytes_max:
             return entries
-        size = 0
-        for position, entry in enumerate(entries):
-            size += len(entry.data) + ENTRY_OVERHEAD_BYTES
-            if size > bytes_max and position > 0:
-                return entries[:position]
-        return entries
+        sizes = accumulate([len(entry.data) + ENTRY_OVERHEAD_BYTES for entry in entries])
+        fitting = sum(1 for size in sizes if size <= bytes_max)
+        return entries[: max(fitting, 1)]
 
     def last_index_with_term_up_to(self, index: int, term: int) -> int:
         """Highest position <= index whose term is <= term, or whose term is unknown.

@@ -15,7 +15,6 @@ from kvserver.raft.types import CAMPAIGN_TRANSFER, NO_ID, Message, MessageType, 
 Handler = Callable[[Raft, Message], None]
 
 _ANY_ROLE: Mapping[MessageType, Handler] = {
-    MessageType.HUP: election.handle_hup,
     MessageType.VOTE: election.handle_vote_request,
     MessageType.PRE_VOTE: election.handle_vote_request,
 }

@@ -86,10 +86,8 @@ class MemoryStorage:
         """Remember the state at `index` (applied) as the one offered to followers that lag."""
         check(index >= self.snapshot.index, "snapshot %d behind %d", index, self.snapshot.index)
         term = self.term(index)
-        if term is None:
-            check(index == self.snapshot.index, "snapshot at %d, which is not in the log", index)
-            term = self.snapshot.term
-        self.snapshot = Snapshot(index, term, conf_state, data)
+        check(term is not None, "snapshot at %d, last entry %d", index, self.last_index)
+        self.snapshot = Snapshot(index, term or 0, conf_state, data)
         return self.snapshot
 
     def update_snapshot_data(self, data: bytes) -> None:

@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from kvserver.raft import Config, ConfState, MemoryStorage, RawNode
+from kvserver.raft import Config, ConfState, MemoryStorage, Message, MessageType, RawNode
 from tests.support.raft_script import Script
 
 THREE = "voters 1,2,3 log 1:1 commit 1 term 1"
@@ -61,6 +61,18 @@ class TestElections:
             "to 2: Heartbeat term 2 commit 2",
             "to 3: Heartbeat term 2 commit 2",
         ]
+
+    def test_heartbeats_may_be_rarer_than_ticks(self) -> None:
+        storage = MemoryStorage(conf_state=ConfState((1, 2)))
+        node = RawNode(Config(1, random=min, heartbeat_ticks=3, pre_vote=False), storage)
+        node.campaign()
+        node.step(Message(MessageType.VOTE_RESPONSE, 1, 2, 1))
+        node.persisted(node.ready().number)
+        sent = []
+        for _ in range(7):
+            node.tick()
+            sent.append(len(node.ready().messages_now))
+        assert sent == [0, 0, 1, 0, 0, 1, 0]
 
     def test_a_candidate_with_a_majority_leads(self) -> None:
         assert after(*ELECT)[0] == "leader of term 2, leader 1"
