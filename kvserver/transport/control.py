@@ -97,9 +97,10 @@ class Control(StreamLayer):
             raise ConnectionFault(FRAME_SIZE_ERROR, "SETTINGS of a wrong size")
         # A new initial window walks over all streams, so it weighs what they are.
         self.nuisance(1 + len(self.streams) // 100)
+        # The peer counts with a new window from our acknowledgement on: it has to go first.
+        self.emit(frames.SETTINGS_ACK)
         for key, value in dict(frames.parse_settings(payload)).items():
             self._apply_setting(key, value)
-        self.emit(frames.SETTINGS_ACK)
 
     def _apply_setting(self, key: int, value: int) -> None:
         if key == frames.SETTING_HEADER_TABLE_SIZE:

@@ -100,6 +100,18 @@ async def test_a_window_lowered_below_what_is_used_goes_negative() -> None:
         await client.close()
 
 
+async def test_settings_are_acknowledged_before_what_they_allow() -> None:
+    async with running() as run:
+        client = await RawClient.connect(run.port, frames.PREFACE + frames.settings([(4, 0)]))
+        client.send(opened(1, "Echo", b"held back"), frames.ping(b"barrier1"))
+        await client.first(frames.PING, 0, frames.ACK)
+        client.frames.clear()
+        client.send(frames.settings([(4, 1000)]))
+        await client.first(frames.DATA, 1)
+        assert [f.kind for f in client.frames][:2] == [frames.SETTINGS, frames.DATA]
+        await client.close()
+
+
 async def test_larger_frames_are_used_when_allowed() -> None:
     async with running() as run:
         hello = frames.PREFACE + frames.settings([(4, 1 << 20), (5, 1 << 20)])
