@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from console.keys.byte_text import is_plain, show
 
 BARE = re.compile(rb"[A-Za-z0-9@%+=:,./_][A-Za-z0-9@%+=:,./_-]*\Z")
+# A doubled backslash is matched first, so that what follows it is not taken for an escape.
+GO_ESCAPES = re.compile(r'\\\\|\\x0a|\\x09|"')
+GO_NAMES = {"\\\\": "\\\\", r"\x0a": r"\n", r"\x09": r"\t", '"': r"\""}
 VALUE_BYTES_MAX = 4096
 """A longer value is named by its size: nobody pastes a megabyte."""
 
@@ -76,8 +79,8 @@ def shell_word(data: bytes) -> str:
 
 
 def go_string(data: bytes) -> str:
-    """A Go string literal: byte text's escapes are Go's too, only the quote is missing."""
-    return '"' + show(data).replace('"', '\\"') + '"'
+    """A Go string literal: byte text's escapes are Go's too, line ends read better as such."""
+    return '"' + GO_ESCAPES.sub(lambda found: GO_NAMES[found[0]], show(data)) + '"'
 
 
 def _operand(data: bytes) -> tuple[str, ...]:

@@ -186,7 +186,8 @@ class Reader:
         ]
         answers = self._status(dict.fromkeys([*configured, *advertised]))
         ours = [a for a in answers if _is_of(a, listed.header.cluster_id)]
-        return [_member(member, ours, answers) for member in listed.members], None
+        members = [_member(member, ours, answers) for member in listed.members]
+        return sorted(members, key=lambda member: (member.name, member.id)), None
 
     def _members_by_endpoint(self) -> list[Member]:
         answers = self._status(self._client.config.endpoints)
@@ -353,9 +354,19 @@ def _member(member: rpc_pb2.Member, ours: list[Answer], answers: list[Answer]) -
         is_learner=member.isLearner,
         endpoints=tuple(member.clientURLs),
         status=_status(best.response) if best else None,
-        failure=f"{failure.code.name}: {failure.message}" if failure and not best else None,
+        failure=why_silent(failure) if failure and not best else None,
         round_trip_seconds=best.round_trip_seconds if best else None,
     )
+
+
+def why_silent(failure: CallFailed) -> str:
+    """A failed Status in a few words: gRPC wraps the cause in the names of what it went through."""
+    if failure.code is Code.DEADLINE_EXCEEDED:
+        return f"no answer within {STATUS_SECONDS:.0f} s"
+    cause = failure.message.rsplit(": ", 1)[-1].partition(" (")[0]
+    if failure.code is Code.UNAVAILABLE and cause:
+        return cause[:1].lower() + cause[1:80]
+    return f"{failure.code.name}: {failure.message}"[:120]
 
 
 def _nameless_member(answer: Answer) -> Member:
@@ -367,7 +378,7 @@ def _nameless_member(answer: Answer) -> Member:
         is_learner=bool(response and response.isLearner),
         endpoints=(str(answer.endpoint),),
         status=_status(response) if response else None,
-        failure=f"{failure.code.name}: {failure.message}" if failure else None,
+        failure=why_silent(failure) if failure else None,
         round_trip_seconds=answer.round_trip_seconds if response else None,
     )
 

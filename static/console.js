@@ -73,6 +73,23 @@
 
   document.addEventListener("htmx:load", (event) => reveal(event.detail.elt));
 
+  // --- theme: changed in place, so that nothing typed on the page is lost -----------------------
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (!form.matches("[data-in-place]") || !event.submitter) return;
+    event.preventDefault();
+    const theme = event.submitter.value;
+    if (theme === "system") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+    all("button", form).forEach((button) => {
+      button.toggleAttribute("aria-pressed", false);
+      if (button === event.submitter) button.setAttribute("aria-pressed", "true");
+    });
+    form.closest("details").open = false;
+    const body = new URLSearchParams(new FormData(form, event.submitter));
+    await fetch(form.action, { method: "POST", body, redirect: "manual" });
+  });
+
   // --- countdowns ------------------------------------------------------------------------------
   function duration(seconds) {
     const two = (number) => String(number).padStart(2, "0");

@@ -30,7 +30,6 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     username = request.POST.get("username", "")[:150]
     wait = seconds_to_wait(username, client_address(request))
     if wait:
-        note(request, "sign in", username, outcome=Outcome.REFUSED, detail="throttled")
         return _refused(request, username, after, f"Too many tries. Wait {wait:.0f} s.", 429)
     account = authenticate(request, username=username, password=request.POST.get("password", ""))
     if account is None:

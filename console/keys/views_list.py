@@ -29,7 +29,7 @@ def keys(request: HttpRequest) -> HttpResponse:
         prefix, page = page_of(request)
     except BadAddress as error:
         context = {**frame, "bad_prefix": str(error), "range": prefix_range(b"")}
-        return render(request, "keys/list.html", context, status=400)
+        return render(request, "keys/list.html", context, status=_status(request, 400))
     frame |= {
         "prefix": prefix,
         "range": page.range,
@@ -40,7 +40,8 @@ def keys(request: HttpRequest) -> HttpResponse:
     try:
         listing = request.gateway.keys(page)
     except Denied as error:
-        return render(request, "keys/list.html", {**frame, "denied": error}, status=403)
+        context = {**frame, "denied": error}
+        return render(request, "keys/list.html", context, status=_status(request, 403))
     except ClusterError as error:
         tried = f"Reading a page of {PAGE_KEYS} keys"
         if page.revision:
@@ -50,6 +51,11 @@ def keys(request: HttpRequest) -> HttpResponse:
     return render(
         request, "keys/list.html", {**frame, **_listing_context(request, prefix, listing, page)}
     )
+
+
+def _status(request: HttpRequest, status: int) -> int:
+    """Somebody who is still typing gets the text in place of the listing, not an error page."""
+    return 200 if request.htmx else status  # type: ignore[attr-defined]
 
 
 def _listing_context(

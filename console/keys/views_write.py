@@ -14,7 +14,7 @@ from django.shortcuts import redirect, render
 
 from console.access import allow
 from console.audit.record import Outcome, etcdctl_for, recorded
-from console.errors import cluster_error, plain
+from console.errors import STATES, cluster_error, plain
 from console.gateway import ClusterError, Compacted, Key, Written
 from console.keys.addresses import BadAddress, key_of, key_url, number_of
 from console.keys.byte_text import show
@@ -118,11 +118,28 @@ def _put(request: HttpRequest, draft: Draft, frame: dict[str, Any]) -> HttpRespo
             errors = {"lease": "There is no lease with this id on the cluster."}
             context = {**frame, "draft": draft, "errors": errors}
             return render(request, "keys/form.html", context, status=422)
-        return cluster_error(request, error, f"Putting the key {draft.key_text}", **frame)
+        return _failed(request, draft, error, frame)
     if not written.is_done:
         return _conflict(request, draft, written.found, written.revision, frame)
     _toast(request, "Put", draft.key, mod=written.revision, to=draft.base)
     return redirect(key_url(request.cluster, draft.key))
+
+
+def _failed(
+    request: HttpRequest, draft: Draft, error: ClusterError, frame: dict[str, Any]
+) -> HttpResponse:
+    """The form again with what was typed. Sending it again is safe even when the first put's
+    fate is unknown: the txn compares the revision the edit began from."""
+    headline, status, explanation = STATES[type(error)]
+    context = {
+        **frame,
+        "draft": draft,
+        "errors": {},
+        "failure": error,
+        "headline": headline,
+        "explanation": explanation,
+    }
+    return render(request, "keys/form.html", context, status=status)
 
 
 def _command(request: HttpRequest, draft: Draft) -> str:

@@ -232,6 +232,9 @@ def _verdict(
     for kind in dict.fromkeys(alarm.kind for alarm in alarms):
         level = Level.DANGER
         lines.append(_alarm_line(kind, [a.member for a in alarms if a.kind == kind]))
+    if list_failure:
+        level = max(level, Level.WARN)
+        lines.append(f"The member list could not be read ({list_failure}): endpoints stand for it.")
     lines += [_absence(row) for row in rows if not row.member.status]
     lines += [f"{row.member.label} is {row.state}." for row in rows if _is_worth_a_line(row)]
     if leader is not None:

@@ -248,6 +248,30 @@ def test_everything_works_without_javascript(
         one.assert_quiet()
 
 
+def test_the_theme_changes_in_place_and_stays(at: Visit) -> None:
+    page = at.page
+    at.open("/c/local/keys/new")
+    page.get_by_label("Value").fill("half a thought")
+    page.locator("summary[aria-label^=Theme]").click()
+    with page.expect_response("**/theme"):
+        page.get_by_role("button", name="Dark").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    expect(page.get_by_label("Value")).to_have_value("half a thought")
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def test_typing_a_prefix_that_is_no_byte_text_yet(at: Visit) -> None:
+    page = at.page
+    at.open("/c/local/keys")
+    box = page.get_by_label("Prefix")
+    box.press_sequentially("/hostile/\\")
+    expect(page.locator("#listing")).to_contain_text("This prefix is not byte text")
+    expect(box).to_be_focused()
+    box.press_sequentially("xff")
+    expect(page.locator("table.keys tbody tr")).to_have_count(1)
+
+
 def test_menus_and_keyboard(at: Visit) -> None:
     page = at.page
     at.open("/c/local")

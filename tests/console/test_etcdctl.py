@@ -21,6 +21,7 @@ HOSTILE = [
     "/größe/日本".encode(),
     b"line\nbreak",
     b"tail ",
+    b"\\x0a \n\t",
 ]
 
 

@@ -95,6 +95,12 @@ def test_a_member_behind_says_so() -> None:
     assert lagging.rows[0].state == "behind"
 
 
+def test_a_member_list_that_could_not_be_read_is_told() -> None:
+    health = assess([member(1)], "PERMISSION_DENIED: no")
+    assert health.level is Level.WARN
+    assert "The member list could not be read (PERMISSION_DENIED: no)" in health.sentence
+
+
 def test_learners_do_not_count_for_the_quorum() -> None:
     health = assess([member(1), member(2, is_learner=True)])
     assert (health.voters, health.quorum, health.survives) == (1, 1, 0)

@@ -248,6 +248,15 @@ def test_the_equivalent_command_is_shown(as_viewer, server, store, prefix) -> No
 # --- writing ----------------------------------------------------------------------------------
 
 
+def test_what_was_typed_survives_a_refusal(as_editor, store, prefix) -> None:
+    value = "x" * 1_600_000
+    answer = as_editor.post(reverse("new_key", args=["one"]), {"key": show(prefix), "value": value})
+    assert answer.status_code == 502
+    assert "request is too large" in answer.text
+    assert value in answer.text
+    assert AuditRow.objects.get().outcome == "failed"
+
+
 def test_putting_a_new_key(as_editor, store, prefix) -> None:
     before = store.revision()
     fields = {"key": show(prefix), "value": "one\r\ntwo\r\n"}

@@ -1,0 +1,157 @@
+"""The client against real members: failover of reads, writes at most once, tokens renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kvserver.client import CallFailed, Client, ClientConfig, Endpoint
+from kvserver.errors import Code
+from kvserver.proto import rpc_pb2
+from tests.support.auth import enable_auth
+from tests.support.servers import Server, free_ports, kinds, start_cluster
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://h:1", Endpoint("h", 1)),
+        ("https://h:1/", Endpoint("h", 1, True)),
+        ("h:1", Endpoint("h", 1)),
+        ("http://h", Endpoint("h", 2379)),
+        (" http://[::1]:2379 ", Endpoint("::1", 2379)),
+    ],
+)
+def test_endpoints(text: str, expected: Endpoint) -> None:
+    assert Endpoint.parse(text) == expected
+    assert Endpoint.parse(str(expected)) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "http://", "ftp://h:1", "http://h:x", "http://h:1/p", "http://u@h:1", "unix:///x"]
+)
+def test_what_is_no_endpoint(text: str) -> None:
+    with pytest.raises(ValueError):
+        Endpoint.parse(text)
+
+
+@pytest.fixture(scope="module", params=kinds())
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    [one] = start_cluster(request.param, tmp_path_factory.mktemp("client"))
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def dead() -> Endpoint:
+    return Endpoint("127.0.0.1", free_ports(1)[0])
+
+
+@pytest.fixture
+def client(server: Server, dead: Endpoint) -> Iterator[Client]:
+    """Knows a dead endpoint first and the live one second."""
+    one = Client(ClientConfig((dead, server.endpoint)))
+    yield one
+    one.close()
+
+
+def put(key: bytes, **more: object) -> rpc_pb2.PutRequest:
+    return rpc_pb2.PutRequest(key=key, value=b"v", **more)
+
+
+def test_a_read_finds_the_endpoint_that_answers(client: Client) -> None:
+    answer = client.read(lambda s: s.kv.Range, rpc_pb2.RangeRequest(key=b"k"), 5)
+    assert answer.header.revision >= 1
+
+
+def test_a_write_finds_the_endpoint_that_answers(client: Client) -> None:
+    first = client.write(lambda s: s.kv.Put, put(b"once"), 5).header.revision
+    assert client.write(lambda s: s.kv.Put, put(b"once"), 5).header.revision == first + 1
+
+
+def test_a_refusal_is_not_asked_again_elsewhere(client: Client) -> None:
+    with pytest.raises(CallFailed) as caught:
+        client.read(lambda s: s.kv.Range, rpc_pb2.RangeRequest(key=b"k", revision=10**9), 5)
+    assert caught.value.code is Code.OUT_OF_RANGE
+    assert "future revision" in caught.value.message
+
+
+def test_a_refused_write_is_known_not_to_have_happened(client: Client) -> None:
+    with pytest.raises(CallFailed) as caught:
+        client.write(lambda s: s.kv.Put, put(b"k", lease=77), 5)
+    assert caught.value.code is Code.NOT_FOUND
+    assert not caught.value.fate_is_unknown
+
+
+def test_a_write_nobody_took_is_known_not_to_have_happened(dead: Endpoint) -> None:
+    client = Client(ClientConfig((dead,)))
+    with pytest.raises(CallFailed) as caught:
+        client.write(lambda s: s.kv.Put, put(b"k"), 5)
+    assert caught.value.code is Code.UNAVAILABLE
+    assert not caught.value.fate_is_unknown
+    client.close()
+
+
+def test_a_fan_out_answers_for_each_member(client: Client, server: Server, dead: Endpoint) -> None:
+    answers = client.fan_out(
+        [dead, server.endpoint], lambda s: s.maintenance.Status, rpc_pb2.StatusRequest(), 2
+    )
+    assert [answer.endpoint for answer in answers] == [dead, server.endpoint]
+    assert answers[0].failure is not None
+    assert answers[0].failure.code is Code.UNAVAILABLE
+    assert answers[1].response is not None
+    assert answers[1].response.raftTerm >= 1
+
+
+@pytest.fixture(scope="module", params=kinds())
+def guarded(request, tmp_path_factory) -> Iterator[Server]:
+    directory: Path = tmp_path_factory.mktemp("guarded")
+    [one] = start_cluster(request.param, directory)
+    client = one.client()
+    client.write(lambda s: s.kv.Put, put(b"/pub/a"), 5)
+    enable_auth(client)
+    client.close()
+    yield one
+    one.stop()
+
+
+def signed_in(server: Server, user: str, password: str = "pw") -> Client:
+    return Client(ClientConfig((server.endpoint,), user=user, password=password))
+
+
+def test_a_user_reads_what_the_roles_allow(guarded: Server) -> None:
+    client = signed_in(guarded, "rita")
+    assert client.read(lambda s: s.kv.Range, rpc_pb2.RangeRequest(key=b"/pub/a"), 5).count == 1
+    with pytest.raises(CallFailed) as caught:
+        client.read(lambda s: s.kv.Range, rpc_pb2.RangeRequest(key=b"/other"), 5)
+    assert caught.value.code is Code.PERMISSION_DENIED
+    client.close()
+
+
+def test_a_wrong_password_is_a_failure_with_the_servers_words(guarded: Server) -> None:
+    client = signed_in(guarded, "rita", "wrong")
+    with pytest.raises(CallFailed, match="authentication failed"):
+        client.read(lambda s: s.kv.Range, rpc_pb2.RangeRequest(key=b"/pub/a"), 5)
+    client.close()
+
+
+def test_a_token_the_member_forgot_is_renewed(guarded: Server) -> None:
+    """spec/auth.md: simple tokens live in memory only, a restart forgets them."""
+    client = signed_in(guarded, "root")
+    request = rpc_pb2.RangeRequest(key=b"/other")
+    client.read(lambda s: s.kv.Range, request, 5)
+    client._token = "forgotten.1"
+    assert client.read(lambda s: s.kv.Range, request, 5).count == 0
+    client._token = "forgotten.1"
+    client.write(lambda s: s.kv.Put, put(b"/other"), 5)
+    client.close()
+
+
+def test_credentials_do_no_harm_where_authentication_is_off(server: Server) -> None:
+    client = signed_in(server, "rita")
+    assert client.read(lambda s: s.kv.Range, rpc_pb2.RangeRequest(key=b"k"), 5).header.revision
+    client.close()

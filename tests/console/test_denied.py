@@ -1,0 +1,74 @@
+"""A connection whose etcd user may read only a part (console.md §2, §4: the third empty text)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.urls import reverse
+
+from console.clusters import secrets
+from console.gateway import clients
+from console.models import Cluster
+from console.roles import Role
+from tests.console.conftest import Store, browser_of, make_account
+from tests.support.auth import enable_auth
+from tests.support.servers import Server, kinds, start_cluster
+
+
+@pytest.fixture(scope="module", params=kinds())
+def guarded(request, tmp_path_factory) -> Iterator[Server]:
+    [one] = start_cluster(request.param, tmp_path_factory.mktemp("denied"))
+    client = one.client()
+    Store(client).put(b"/pub/a", b"v")
+    enable_auth(client)
+    client.close()
+    yield one
+    clients.close()
+    one.stop()
+
+
+@pytest.fixture
+def browser(db, guarded: Server, tmp_path, settings):
+    settings.ENCRYPTION_KEY_FILE = tmp_path / "key"
+    secrets._box.cache_clear()
+    cluster = Cluster.objects.create(
+        slug="g",
+        name="g",
+        endpoints=guarded.client_url,
+        etcd_user="rita",
+        etcd_password_encrypted=secrets.encrypt("pw"),
+    )
+    yield browser_of(make_account("eddie", cluster, Role.EDITOR))
+    secrets._box.cache_clear()
+
+
+def test_what_may_not_be_read_says_so_and_what_may_is_shown(browser) -> None:
+    answer = browser.get(reverse("keys", args=["g"]))
+    assert answer.status_code == 403
+    assert "You may not read this" in answer.text
+    assert "PERMISSION_DENIED" in answer.text
+    assert "rita" in answer.text
+    assert "/pub/a" in browser.get(reverse("keys", args=["g"]), {"prefix": "/pub/"}).text
+
+
+def test_a_put_that_is_denied_keeps_what_was_typed(browser) -> None:
+    answer = browser.post(reverse("new_key", args=["g"]), {"key": "/pub/b", "value": "typed"})
+    assert answer.status_code == 403
+    assert "The cluster refuses this connection" in answer.text
+    assert "typed" in answer.text
+
+
+def test_the_overview_works_for_such_a_user(browser) -> None:
+    answer = browser.get(reverse("overview", args=["g"]))
+    assert answer.status_code == 200
+    assert "m0" in answer.text
+
+
+def test_a_lost_encryption_key_is_explained(browser, settings, tmp_path) -> None:
+    clients.close()
+    settings.ENCRYPTION_KEY_FILE = tmp_path / "another"
+    secrets._box.cache_clear()
+    answer = browser.get(reverse("keys", args=["g"]))
+    assert answer.status_code == 500
+    assert "enter it again on the connection" in answer.text
