@@ -54,7 +54,14 @@ def decode_hard_state(data: bytes) -> HardState:
 
 def decode_entry(data: bytes) -> Entry:
     """ValueError for an entry type nobody knows."""
-    message = raft_pb2.Entry.FromString(data)
+    return entry_value(parse_entry(data), data)
+
+
+parse_entry = raft_pb2.Entry.FromString
+"""The message of an entry; DecodeError when it is none."""
+
+
+def entry_value(message: raft_pb2.Entry, data: bytes) -> Entry:
     kind = message.Type
     if data[:2] != NORMAL_HEAD and not kind and data[:1] == NORMAL_HEAD[:1]:
         # protobuf drops a value its enum does not know, and the type would read as normal.

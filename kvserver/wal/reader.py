@@ -29,9 +29,10 @@ from kvserver.wal.errors import (
 from kvserver.wal.frame import FRAME_LENGTH_BYTES, RecordType, split_length
 from kvserver.wal.payload import (
     SnapshotRecord,
-    decode_entry,
     decode_hard_state,
     decode_snapshot_record,
+    entry_value,
+    parse_entry,
 )
 
 _LENGTH = Struct("<Q")
@@ -179,21 +180,27 @@ class LogReader:
 
     def _entry(self, data: bytes, segment: SegmentReader) -> None:
         try:
-            entry = decode_entry(data)
+            message = parse_entry(data)
+            index = self.last_index = message.Index
+            place = index - self._at_index - 1
+            if place < 0:
+                # Below the snapshot: most of a segment after a restart. Not made into a value,
+                # which halves the time of reading it.
+                return
+            entry = entry_value(message, data)
         except (DecodeError, ValueError) as error:
             raise WalCorrupt(f"wal: bad entry ({error})", segment.path, segment.offset) from None
         entries = self.contents.entries
-        place = entry[0] - self._at_index - 1
         if place == len(entries):
             entries.append(entry)
         elif place > len(entries):
-            what = f"wal: slice bounds out of range: entry {entry[0]} follows {self.last_index}"
+            last = self._at_index + len(entries)
+            what = f"wal: slice bounds out of range: entry {index} follows {last}"
             raise WalCorrupt(what, segment.path, segment.offset)
-        elif place >= 0:
+        else:
             # A new leader's entry replaces what an old one left, and everything after it.
             del entries[place:]
             entries.append(entry)
-        self.last_index = entry[0]
 
     def _other(self, kind: int, data: bytes, segment: SegmentReader) -> None:
         contents = self.contents

@@ -84,7 +84,9 @@ class SegmentWriter:
         fs = self._fs
         fs.truncate(self._handle, used_bytes)
         fs.sync(self._handle)
-        path, handle = self._take_next()
+        assert self._next is not None, "prepare_next comes before the first batch"
+        path, handle = self._next
+        self._next = None
         fs.write(handle, cut.head, 0, sync=False)
         fs.sync(handle)
         fs.rename(path, os.path.join(self._directory, str(cut.name)))
@@ -104,13 +106,6 @@ class SegmentWriter:
         if not self._fs.lock(handle):
             raise WalLocked(f"wal: {path!r} is locked by another process")
         self._fs.allocate(handle, self._segment_bytes)
-
-    def _take_next(self) -> tuple[str, int]:
-        if self._next is None:
-            self.prepare_next()
-        assert self._next is not None
-        taken, self._next = self._next, None
-        return taken
 
     def release_to(self, index: int) -> int:
         """Let go of segments that hold only entries before `index`; how many. Purge may then

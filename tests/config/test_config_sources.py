@@ -142,6 +142,12 @@ def test_a_positional_argument_is_refused(capsys: pytest.CaptureFixture[str]) ->
     assert (code, "'foo' is not a valid flag" in text) == (1, True)
 
 
+def test_two_dashes_end_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    assert loaded("--name=x", "--log-outputs=/dev/null").name == "x"
+    code, text = refused(capsys, "--name=x", "--", "--data-dir=y")
+    assert (code, "'--data-dir=y' is not a valid flag" in text) == (1, True)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -365,6 +371,12 @@ discovery-config:
     assert (config.peer_cert_file, config.peer_cert_allowed_cn) == ("pc.pem", ("a", "b"))
     assert config.discovery_dial_timeout == 1.0
     assert (config.discovery_user, config.discovery_password) == ("u", "p")
+
+
+def test_an_empty_file_leaves_the_defaults(tmp_path: Path) -> None:
+    config, log = load([f"--config-file={write(tmp_path, '')}"], {})
+    assert (config.name, config.explicit) == ("default", frozenset())
+    log.close()
 
 
 def test_json_is_yaml(tmp_path: Path) -> None:

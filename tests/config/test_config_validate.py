@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from kvserver.config import Config, ConfigError, complete, load
 from kvserver.config.durations import format_duration, parse_duration
 from kvserver.config.flags import ALIASES, FLAGS, GATE_FLAGS, GROUPS, RETIRED, lookup
-from kvserver.config.load import field_names
+from kvserver.config.load import default_route_host, field_names
 from kvserver.config.sources import read_arguments, settle_names
 from kvserver.config.usage import usage_text
 from kvserver.config.validate import warnings
@@ -68,6 +69,7 @@ def checked(*arguments: str, default_host: str = "") -> Config:
         (["--auto-compaction-mode=foo"], 'unknown auto-compaction-mode "foo"'),  # case 12 (live)
         (["--auto-compaction-mode="], "undefined auto-compaction-mode"),
         (["--auto-compaction-retention=soon"], "error parsing CompactionRetention: "),
+        (["--auto-compaction-retention=-1h"], 'CompactionRetention: negative value "-1h"'),
         (["--auto-compaction-retention=-1"], "error parsing CompactionRetention: "),
         (
             ["--auto-compaction-retention=1h", "--auto-compaction-mode=revision"],
@@ -346,6 +348,26 @@ def test_logs_go_to_files_in_the_format_asked_for(tmp_path: Path) -> None:
     log.warn("loud")
     log.close()
     assert third.read_text().split("\t")[1:2] == ["warn"]
+
+
+def test_a_rotated_log_begins_anew_beyond_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "etcd.log"
+    arguments = [
+        f"--log-outputs={path}",
+        "--enable-log-rotation",
+        '--log-rotation-config-json={"maxsize": 1, "maxbackups": 3}',
+    ]
+    _, log = load(arguments, {})
+    for number in range(3):
+        log.error("x" * 400_000, number=number)
+    log.close()
+    assert len(list(tmp_path.iterdir())) == 2
+    assert json.loads(path.read_text())["number"] == 2
+
+
+def test_the_default_route_is_an_address_or_nothing() -> None:
+    host = default_route_host()
+    assert not host or ipaddress.ip_address(host)
 
 
 def test_a_log_file_that_cannot_be_opened_is_refused(

@@ -109,6 +109,7 @@ def test_the_lock_goes_with_its_holder(layout: DataDir, held: DataDirLock) -> No
 def test_leftovers_are_removed(layout: DataDir) -> None:
     """Case 14, and a log that was only half made."""
     again(layout)
+    Path(layout.member, "keydeck.format.tmp").touch()
     for name in ("db.tmp.123", "tmp123", "0000000000000005.snap.db", "db"):
         Path(layout.snap, name).touch()
     Path(layout.wal + ".tmp").mkdir()

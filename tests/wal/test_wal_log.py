@@ -230,6 +230,17 @@ def test_creating_over_somebodys_files_is_refused() -> None:
     assert fs.exists(f"{DIRECTORY}/precious")
 
 
+def test_a_half_made_log_does_not_count() -> None:
+    """spec/storage.md §1, §5: wal.tmp is removed and the log made anew."""
+    fs = disk()
+    create(fs).close()
+    fs.rename(DIRECTORY, DIRECTORY + ".tmp")
+    assert not has_segments(fs, DIRECTORY)
+    create(fs).close()
+    assert not fs.exists(DIRECTORY + ".tmp")
+    assert open_at(fs).read_all().entries == []
+
+
 def test_an_empty_directory_may_stand_where_the_log_goes() -> None:
     fs = disk()
     fs.make_dir(DIRECTORY)
