@@ -64,22 +64,14 @@ class Background:
     ) -> None:
         """Step `job` until it is done, then answer `call` with `reply()`; `abandon` lets go of
         what the job has pinned when nobody waits for it any more."""
+        self._loop.call_soon(_SlicedRun(self, job, call, reply, abandon).step)
 
-        def slice_() -> None:
-            if call.cancelled or self._is_stopped:
-                abandon()
-                return
-            try:
-                if not job.step():
-                    self._loop.call_soon(slice_)
-                    return
-                body = reply()
-            except errors.RequestError as error:
-                call.fail(error.code, error.message)
-            else:
-                call.reply(body)
+    def again(self, run: _SlicedRun) -> None:
+        self._loop.call_soon(run.step)
 
-        self._loop.call_soon(slice_)
+    @property
+    def is_stopped(self) -> bool:
+        return self._is_stopped
 
     # -- compaction (spec/kv.md §9)
 
@@ -118,6 +110,42 @@ class Background:
             self._compaction_waiters.append(callback)
         else:
             self.on_compacted(callback)
+
+
+class _SlicedRun:
+    """One job and who waits for it. No cycle: a cursor that is over must be gone at once, because
+    compaction waits for those that are not (mvcc/compaction.py)."""
+
+    __slots__ = ("_abandon", "_background", "_call", "_job", "_reply")
+
+    def __init__(
+        self,
+        background: Background,
+        job: Stepper,
+        call: Caller,
+        reply: Callable[[], bytes],
+        abandon: Callable[[], None],
+    ) -> None:
+        self._background = background
+        self._job = job
+        self._call = call
+        self._reply = reply
+        self._abandon = abandon
+
+    def step(self) -> None:
+        call = self._call
+        if call.cancelled or self._background.is_stopped:
+            self._abandon()
+            return
+        try:
+            if not self._job.step():
+                self._background.again(self)
+                return
+            body = self._reply()
+        except errors.RequestError as error:
+            call.fail(error.code, error.message)
+        else:
+            call.reply(body)
 
 
 class PhysicalWaiter:
