@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import authenticate, login, logout, update_session_auth_hash
 from django.contrib.auth.password_validation import validate_password
@@ -40,6 +41,8 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         return _refused(request, username, after, "The name or the password is not right.", 401)
     LoginFailure.objects.filter(username=username, address=client_address(request)).delete()
     login(request, account)
+    # A date, not an age: an age would start anew with every change to the session.
+    request.session.set_expiry(timezone.now() + timedelta(seconds=settings.SESSION_COOKIE_AGE))
     note(request, "sign in", username)
     return redirect(after)
 

@@ -35,10 +35,20 @@ def test_signing_in_and_out(ada: Account, client: Browser) -> None:
     session = answer.cookies[settings.SESSION_COOKIE_NAME]
     assert session["httponly"]
     assert session["samesite"] == "Lax"
-    assert int(session["max-age"]) == settings.SESSION_COOKIE_AGE
+    assert settings.SESSION_COOKIE_AGE - 60 < int(session["max-age"]) <= settings.SESSION_COOKIE_AGE
     client.post(reverse("logout"))
     assert client.get("/").headers["Location"] == "/login?next=/"
     assert [row.action for row in AuditRow.objects.all()] == ["sign out", "sign in"]
+
+
+def test_a_session_ends_when_it_was_to_end_however_much_it_is_used(ada, client: Browser) -> None:
+    sign_in(client)
+    ends = client.session.get_expiry_date()
+    client.post(
+        reverse("password"), {"current": PASSWORD, "new": "a new secret", "again": "a new secret"}
+    )
+    client.get(reverse("password"))
+    assert client.session.get_expiry_date() == ends
 
 
 def test_signing_out_needs_a_post(ada: Account, client: Browser) -> None:

@@ -257,6 +257,25 @@ def test_what_was_typed_survives_a_refusal(as_editor, store, prefix) -> None:
     assert AuditRow.objects.get().outcome == "failed"
 
 
+def test_a_put_without_an_answer_is_not_called_a_failure(as_editor, prefix, monkeypatch) -> None:
+    """It may have happened. Sending it again is safe: the txn compares the revision."""
+    from kvserver.client import CallFailed, Client
+    from kvserver.errors import Code
+
+    def no_answer(self, pick, request, seconds):
+        raise CallFailed(
+            Code.DEADLINE_EXCEEDED, "Deadline Exceeded", "h", was_sent=True, is_write=True
+        )
+
+    monkeypatch.setattr(Client, "write", no_answer)
+    fields = {"key": show(prefix), "value": "typed"}
+    answer = as_editor.post(reverse("new_key", args=["one"]), fields)
+    assert answer.status_code == 504
+    assert "It is not known whether this was written" in answer.text
+    assert "typed" in answer.text
+    assert AuditRow.objects.get().outcome == "sent"
+
+
 def test_putting_a_new_key(as_editor, store, prefix) -> None:
     before = store.revision()
     fields = {"key": show(prefix), "value": "one\r\ntwo\r\n"}

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +64,8 @@ class Server:
     directory: Path
     command: list[str]
     process: subprocess.Popen[bytes] | None = None
+    tls: Mapping[str, bytes] = field(default_factory=dict)
+    """For https: what `ClientConfig` takes to reach it."""
     log: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,7 +100,7 @@ class Server:
         self.process = None
 
     def client(self) -> Client:
-        return Client(ClientConfig((self.endpoint,)))
+        return Client(ClientConfig((self.endpoint,), **self.tls))
 
     def wait_until_ready(self) -> None:
         """Until it answers a linearizable read, so that there is a leader too."""
@@ -123,14 +125,19 @@ class Server:
 
 
 def start_cluster(
-    kind: str, directory: Path, size: int = 1, flags: Sequence[str] = ()
+    kind: str,
+    directory: Path,
+    size: int = 1,
+    flags: Sequence[str] = (),
+    tls: Mapping[str, bytes] | None = None,
 ) -> list[Server]:
     """Start `size` members and return when every one of them answers."""
+    scheme = "https" if tls else "http"
     directory.mkdir(parents=True, exist_ok=True)
     ports = free_ports(2 * size)
     names = [f"m{number}" for number in range(size)]
     urls = [
-        (f"http://127.0.0.1:{ports[2 * i]}", f"http://127.0.0.1:{ports[2 * i + 1]}")
+        (f"{scheme}://127.0.0.1:{ports[2 * i]}", f"http://127.0.0.1:{ports[2 * i + 1]}")
         for i in range(size)
     ]
     initial = ",".join(f"{name}={peer}" for name, (_, peer) in zip(names, urls, strict=True))
@@ -140,6 +147,7 @@ def start_cluster(
     ]
     for server in servers:
         server.command += flags
+        server.tls = tls or {}
         server.start()
     try:
         for server in servers:
