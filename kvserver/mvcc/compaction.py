@@ -13,10 +13,13 @@ read below its revision.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from kvserver.limits import COMPACTION_BATCH_REVISIONS
+from kvserver.mvcc.backend.api import Pair
 from kvserver.mvcc.backend.tables import (
     FINISHED_COMPACT_REVISION,
     META,
@@ -87,9 +90,23 @@ class Compactions:
 
 
 class CompactionJob:
-    """The background part of one compaction. `step` until it is True."""
+    """The background part of one compaction. `step` until it is True.
 
-    __slots__ = ("_bound", "_hash", "_keys", "_scan", "_store", "is_finished", "revision")
+    Three passes, each in steps: over the keys, to know which records will go; over the records, for
+    the hash of what stays; over the keys again, to remove. Without a hash only the last.
+    """
+
+    __slots__ = (
+        "_bound",
+        "_doomed",
+        "_hash",
+        "_keys",
+        "_scan",
+        "_store",
+        "_unseen",
+        "is_finished",
+        "revision",
+    )
 
     def __init__(self, store: Store, revision: int, previous: int, hashes: bool) -> None:
         self.revision = revision
@@ -97,8 +114,11 @@ class CompactionJob:
         self._store = store
         self._bound = bound_after(revision)
         self._keys: set[bytes] | None = None
+        self._unseen: Iterator[bytes] | None = None
+        """Keys that the first pass has not come to; None when there is no first pass."""
+        self._doomed: set[RevisionKey] = set()
+        self._scan = HashScan(store.backend, revision, previous, self._kept) if hashes else None
         self._hash: KVHash | None = None
-        self._scan = HashScan(store, revision, previous, is_compaction=True) if hashes else None
 
     def step(self) -> bool:
         """Go on for at most limits.SLICE_SECONDS_MAX; True when the compaction is finished."""
@@ -107,21 +127,45 @@ class CompactionJob:
         first = self._store.compactions.jobs[0]
         if first is not self:
             first.step()
+            return False
+        keys = self._keys if self._keys is not None else self._take_keys()
+        if self._unseen is not None:
+            self._doom()
         elif self._scan is not None:
             if self._scan.step():
                 self._hash = self._scan.result()
                 self._scan = None
         elif not self._store.compactions.is_read_below(self.revision):
-            self._remove()
+            self._remove(keys)
         return self.is_finished
 
-    def _remove(self) -> None:
+    def _take_keys(self) -> set[bytes]:
+        """Keys written from now on, and those that still have something to lose after this
+        compaction, gather in a new set."""
         index = self._store.index
-        if self._keys is None:
-            # Keys that still have something to lose afterwards gather in the new set.
-            self._keys = index.superseded
-            index.superseded = set()
-        keys = self._keys
+        self._keys = index.superseded
+        index.superseded = set()
+        if self._scan is not None:
+            self._unseen = iter(self._keys)
+        return self._keys
+
+    def _doom(self) -> None:
+        assert self._unseen is not None
+        histories = self._store.index.histories
+        keys = list(islice(self._unseen, STEP_KEYS))
+        for key in keys:
+            history = histories.get(key)
+            if history is not None:
+                self._doomed.update(history.superseded(self.revision, self._bound))
+        if len(keys) < STEP_KEYS:
+            self._unseen = None
+
+    def _kept(self, pairs: list[Pair]) -> list[Pair]:
+        doomed = self._doomed
+        return [pair for pair in pairs if pair[0] not in doomed]
+
+    def _remove(self, keys: set[bytes]) -> None:
+        index = self._store.index
         removed: list[RevisionKey] = []
         for _ in range(min(len(keys), STEP_KEYS)):
             removed += index.compact_key(keys.pop(), self.revision, self._bound)
@@ -133,4 +177,5 @@ class CompactionJob:
             self._store.counters.compacted += len(removed)
         if not keys:
             self.is_finished = True
+            self._doomed = set()
             self._store.compactions.finish(self, self._hash)

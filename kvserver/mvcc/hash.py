@@ -7,28 +7,30 @@ agree whose compactions are at different points.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Callable
 from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from crc32c import crc32c
 
 from kvserver.errors import Compacted, FutureRev
+from kvserver.mvcc.backend.api import Backend, Pair
+from kvserver.mvcc.index import Index
 from kvserver.mvcc.kv_codec import key_of, varint
-from kvserver.mvcc.revision import (
-    FIRST,
-    TOMBSTONE_LENGTH,
-    RevisionKey,
-    bound_after,
-    is_tombstone,
-)
+from kvserver.mvcc.revision import FIRST, bound_after, is_tombstone
 
 if TYPE_CHECKING:
     from kvserver.mvcc.store import Store
 
 SEED = crc32c(b"key")
 """The name of the table comes first."""
-STEP_RECORDS = 1000
+STEP_RECORDS = 500
 STEP_BYTES = 4_000_000
+
+Kept = Callable[[list[Pair]], list[Pair]]
+"""Those of some records that are what their keys are at the hashed revision (the set L of X2)."""
 
 
 class KVHash(NamedTuple):
@@ -44,26 +46,22 @@ class HashScan:
 
     __slots__ = (
         "_all",
+        "_backend",
         "_bound",
         "_compact_bound",
         "_compact_revision",
         "_counted",
-        "_is_compaction",
+        "_kept",
         "_limit",
         "_next",
         "_revision",
-        "_store",
     )
 
-    def __init__(
-        self, store: Store, revision: int, compact_revision: int, *, is_compaction: bool
-    ) -> None:
-        """`is_compaction`: for the hash that a compaction stores, a tombstone at exactly its
-        revision is a record that it keeps."""
-        self._store = store
+    def __init__(self, backend: Backend, revision: int, compact_revision: int, kept: Kept) -> None:
+        self._backend = backend
         self._revision = revision
         self._compact_revision = compact_revision
-        self._is_compaction = is_compaction
+        self._kept = kept
         self._bound = bound_after(revision)
         self._compact_bound = bound_after(compact_revision)
         self._next = FIRST
@@ -77,63 +75,34 @@ class HashScan:
         """Go on for at most limits.SLICE_SECONDS_MAX; True at the end."""
         if not self._bound:
             return True  # a negative revision: the bare word (X3)
-        pairs = self._store.backend.scan(self._next, self._bound, self._limit)
+        pairs = self._backend.scan(self._next, self._bound, self._limit)
         if not pairs:
             return True
         is_last = len(pairs) < self._limit
+        self._next = pairs[-1][0] + b"\0"
         size = sum(len(record) for _, record in pairs)
         self._limit = max(1, min(STEP_RECORDS, len(pairs) * STEP_BYTES // (size + 1)))
-        self._next = pairs[-1][0] + b"\0"
-        if self._compact_revision >= 0:
-            pairs = self._without_tombstones_at_compact_revision(pairs)
-        self._add(pairs)
+        self._add(self._without_tombstones_at_compact_revision(pairs))
         return is_last
 
     def result(self) -> KVHash:
         value = self._counted if self._all is None else self._all
         return KVHash(value, self._compact_revision, self._revision)
 
-    def _add(self, pairs: list[tuple[RevisionKey, bytes]]) -> None:
+    def _add(self, pairs: list[Pair]) -> None:
         if self._all is not None:
-            if any(self._is_kept(revision, record) for revision, record in pairs):
-                self._all = None
-            else:
-                self._all = _crc(pairs, self._all)
-        compact_bound = self._compact_bound
-        if pairs and pairs[0][0] < compact_bound:
-            newest = self._store.index.newest.get
-            pairs = [
-                pair
-                for pair in pairs
-                if pair[0] >= compact_bound
-                or newest(key_of(pair[1])) == pair[0]  # most of them; the rest needs its history
-                or self._is_kept(*pair)
-            ]
+            self._all = None if self._kept(pairs) else _crc(pairs, self._all)
+        below = bisect_left(pairs, self._compact_bound, key=itemgetter(0))
+        if below:
+            pairs = self._kept(pairs[:below]) + pairs[below:]
         self._counted = _crc(pairs, self._counted)
 
-    def _is_kept(self, revision: RevisionKey, record: bytes) -> bool:
-        """Whether this is what its key is at the hashed revision (the set L of X2)."""
-        if len(revision) == TOMBSTONE_LENGTH:
-            return (
-                self._is_compaction
-                and revision[:8] == self._revision.to_bytes(8)
-                and self._is_newest(revision, record)
-            )
-        return self._store.index.find(key_of(record), self._bound) == revision
-
-    def _is_newest(self, tombstone: RevisionKey, record: bytes) -> bool:
-        history = self._store.index.histories.get(key_of(record))
-        if history is None or tombstone not in history:
-            return False
-        position = history.index(tombstone) + 1
-        return position == len(history) or history[position] >= self._bound
-
-    def _without_tombstones_at_compact_revision(
-        self, pairs: list[tuple[RevisionKey, bytes]]
-    ) -> list[tuple[RevisionKey, bytes]]:
+    def _without_tombstones_at_compact_revision(self, pairs: list[Pair]) -> list[Pair]:
         """A store that compacted there earlier has dropped them already."""
+        if pairs[0][0] >= self._compact_bound:
+            return pairs
         at = self._compact_revision.to_bytes(8)
-        return [p for p in pairs if not (is_tombstone(p[0]) and p[0][:8] == at)]
+        return [pair for pair in pairs if not (is_tombstone(pair[0]) and pair[0][:8] == at)]
 
 
 class HashJob:
@@ -141,11 +110,12 @@ class HashJob:
 
     __slots__ = ("__weakref__", "_scan", "_store", "hash", "revision")
 
-    def __init__(self, store: Store, revision: int) -> None:
+    def __init__(self, store: Store, revision: int, known: KVHash | None = None) -> None:
         self.revision = revision
-        self.hash: KVHash | None = None
+        self.hash = known
         self._store = store
-        self._scan = HashScan(store, revision, store.compact_revision, is_compaction=False)
+        kept = _live_at(store.index, bound_after(revision))
+        self._scan = HashScan(store.backend, revision, store.compact_revision, kept)
 
     def step(self) -> bool:
         if self.hash is None and self._scan.step():
@@ -168,9 +138,7 @@ def hash_kv(store: Store, revision: int) -> HashJob:
     """X3, X5: a compaction's own hash is found by its exact revision only."""
     for known in store.compactions.hashes:
         if known.revision == revision:
-            job = HashJob(store, revision)
-            job.hash = known
-            return job
+            return HashJob(store, revision, known)
     if revision > store.revision:
         raise FutureRev
     if 0 < revision < store.compact_revision:
@@ -180,5 +148,19 @@ def hash_kv(store: Store, revision: int) -> HashJob:
     return job
 
 
-def _crc(pairs: list[tuple[RevisionKey, bytes]], value: int) -> int:
+def _live_at(index: Index, bound: bytes) -> Kept:
+    """The puts in force below `bound`."""
+
+    def kept(pairs: list[Pair]) -> list[Pair]:
+        newest, find = index.newest.get, index.find
+        return [
+            pair
+            for pair in pairs
+            if newest(key := key_of(pair[1])) == pair[0] or find(key, bound) == pair[0]
+        ]
+
+    return kept
+
+
+def _crc(pairs: list[Pair], value: int) -> int:
     return crc32c(b"".join(chain.from_iterable(pairs)), value)

@@ -88,7 +88,8 @@ class Index:
         history = self.histories.get(key)
         if history is None:
             return []
-        dropped = history.compact(revision, bound)
+        dropped = history.superseded(revision, bound)
+        del history[: len(dropped)]
         newest = self.newest.get(key)
         if not history:
             del self.histories[key]

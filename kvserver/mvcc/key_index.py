@@ -32,8 +32,8 @@ class KeyHistory(list[RevisionKey]):
         found = self[position - 1]
         return None if len(found) == TOMBSTONE_LENGTH else found
 
-    def compact(self, revision: int, bound: bytes) -> list[RevisionKey]:
-        """Drop and return what a compaction at `revision` leaves nobody to read (Z3).
+    def superseded(self, revision: int, bound: bytes) -> list[RevisionKey]:
+        """What a compaction at `revision` leaves nobody to read (Z3): always the oldest ones.
 
         `bound` is `bound_after(revision)`. The newest record up to it stays if the key is live
         there, or if it is a tombstone at exactly that revision, for watchers that start there.
@@ -44,6 +44,4 @@ class KeyHistory(list[RevisionKey]):
         newest = self[position - 1]
         if len(newest) != TOMBSTONE_LENGTH or main_of(newest) == revision:
             position -= 1
-        dropped = self[:position]
-        del self[:position]
-        return dropped
+        return self[:position]
