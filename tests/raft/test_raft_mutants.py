@@ -15,13 +15,17 @@ from kvserver.raft import (
     ConfChange,
     ConfChangeType,
     Entry,
+    EntryType,
     Message,
     MessageType,
     Ready,
+    election,
+    leader,
     plan,
     replication,
     step,
 )
+from kvserver.raft.codec import encode_conf_change
 from kvserver.raft.confchange import Configuration
 from kvserver.raft.invariants import InvariantViolation
 from kvserver.raft.log import RaftLog
@@ -407,6 +411,74 @@ def test_counts_learners(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ProgressTracker, "committed_index", committed_index)
     with pytest.raises(SafetyViolation, match="lacks committed"):
         learners_alone(quiet(5, voters=3))
+
+
+def two_changes_at_once(cluster: Cluster) -> None:
+    """1 adds 4 and 5 in one proposal, and commits with 2, which is not told.
+
+    Then 1, 4 and 5 go on alone, and 2, which still counts three voters, is elected by 3.
+    """
+    one, two, _, _, _ = cluster.members.values()
+    elect(cluster, one)
+    cluster.quiesce()
+    isolate(cluster, 1, 2)
+    changes = [ConfChange(0, ConfChangeType.ADD_NODE, voter) for voter in (4, 5)]
+    both = tuple(
+        Entry(0, 0, EntryType.CONF_CHANGE, encode_conf_change(change)) for change in changes
+    )
+    one.node.step(Message(MessageType.PROPOSE, 1, 1, entries=both))
+    last = one.node.last_index
+    run_until(cluster, lambda: one.node.committed == last)
+    isolate(cluster, 1, 4, 5)
+    cluster.quiesce()
+    one.node.propose([b"a"])
+    cluster.quiesce()
+    isolate(cluster, 2, 3)
+    elect(cluster, two)
+    cluster.quiesce()
+
+
+def test_one_change_at_a_time_is_safe() -> None:
+    cluster = quiet(5, voters=3)
+    two_changes_at_once(cluster)
+    assert 5 not in cluster.members[1].conf_state.voters
+
+
+def test_lets_two_changes_in_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thesis §4.1: majorities of configurations two voters apart need not overlap."""
+    monkeypatch.setattr(leader, "_may_change_configuration", lambda raft, entry: True)
+    with pytest.raises(SafetyViolation, match="lacks committed"):
+        two_changes_at_once(quiet(5, voters=3))
+
+
+def inherited_entry(cluster: Cluster) -> SimMember:
+    """An entry reaches 3 and its leader dies; 3 leads. Nobody proposes anything more."""
+    one, _, three = cluster.members.values()
+    elect(cluster, one)
+    cluster.quiesce()
+    isolate(cluster, 1, 3)
+    one.node.propose([b"a"])
+    run_until(cluster, lambda: three.disk.last_index == one.node.last_index)
+    one.crash()
+    isolate(cluster, 2, 3)
+    elect(cluster, three)
+    cluster.quiesce()
+    for _ in range(3):
+        three.node.tick()
+        cluster.quiesce()
+    return three
+
+
+def test_a_new_leader_commits_what_it_inherits() -> None:
+    """Thesis §3.6.2, §6.4: its empty entry brings the older ones with it."""
+    three = inherited_entry(quiet(3))
+    assert three.applied == three.node.last_index
+
+
+def test_skips_the_empty_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(election, "_take_office", Raft.become_leader)
+    three = inherited_entry(quiet(3))
+    assert three.applied < three.node.last_index
 
 
 def _step_table() -> dict[MessageType, object]:
