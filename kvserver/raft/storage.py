@@ -11,7 +11,6 @@ Owner: the event loop.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from kvserver.raft.invariants import check
 from kvserver.raft.types import ConfState, Entry, HardState, Snapshot
@@ -83,16 +82,17 @@ class MemoryStorage:
         del self.entries[index - self.offset - 1 :]
 
     def create_snapshot(self, index: int, conf_state: ConfState, data: bytes = b"") -> Snapshot:
-        """Remember the state at `index` (applied) as the one offered to followers that lag."""
+        """Remember the state at `index` as the one offered to followers that lag.
+
+        The index must be applied, and no received snapshot may wait to be installed. What is sent
+        should be newer still: the transport puts the current state into a SNAPSHOT message, since
+        a joiner ignores a snapshot whose configuration does not know it (spec/raft.md §6.4).
+        """
         check(index >= self.snapshot.index, "snapshot %d behind %d", index, self.snapshot.index)
         term = self.term(index)
         check(term is not None, "snapshot at %d, last entry %d", index, self.last_index)
         self.snapshot = Snapshot(index, term or 0, conf_state, data)
         return self.snapshot
-
-    def update_snapshot_data(self, data: bytes) -> None:
-        """Replace the payload of the stored snapshot."""
-        self.snapshot = replace(self.snapshot, data=data)
 
     def compact(self, index: int) -> None:
         """Forget the entries up to and with `index`; the stored snapshot must cover them."""

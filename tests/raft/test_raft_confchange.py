@@ -9,7 +9,7 @@ from kvserver.raft.confchange import Configuration
 from kvserver.raft.inflights import Inflights
 from kvserver.raft.invariants import InvariantViolation
 from kvserver.raft.tracker import ProgressTracker
-from tests.support.raft_script import parse_change
+from tests.support.raft_text import parse_change
 
 
 def conf(

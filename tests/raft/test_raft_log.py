@@ -55,8 +55,6 @@ class TestStorage:
         storage.create_snapshot(2, CONF)
         storage.compact(2)
         assert storage.create_snapshot(2, CONF, b"more") == Snapshot(2, 3, CONF, b"more")
-        storage.update_snapshot_data(b"most")
-        assert storage.snapshot.data == b"most"
 
     def test_snapshot_covers_what_is_compacted(self) -> None:
         storage = log(2, 3, 4).storage

@@ -34,7 +34,8 @@ from kvserver.raft.read_only import PendingRead, ReadOnly
 from kvserver.raft.state import Raft
 from kvserver.raft.tracker import ProgressTracker
 from tests.support.raft_checker import SafetyViolation
-from tests.support.raft_cluster import Cluster, Faults, SimMember
+from tests.support.raft_cluster import Cluster, Faults
+from tests.support.raft_member import SimMember
 
 SEEDS_MAX = 150
 EVENTS = 800

@@ -23,7 +23,7 @@ from kvserver.raft import (
 )
 from kvserver.raft.invariants import InvariantViolation
 from kvserver.raft.types import DropReason
-from tests.support.raft_script import parse_change
+from tests.support.raft_text import parse_change
 
 FIRST = Entry(1, 1, EntryType.NORMAL, b"")
 
