@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from kvserver.errors import Code, Compacted, RequestError
 from kvserver.limits import REQUEST_BYTES_MAX
+from kvserver.mvcc import range_slices
 from kvserver.mvcc.kv_codec import length_delimited, range_kvs, varint, without_value
-from kvserver.mvcc.range import RangeQuery, check_range, count_interval
+from kvserver.mvcc.range import RangeQuery, check_range
 from kvserver.mvcc.revision import bound_after
 from kvserver.proto import rpc_pb2
 
@@ -49,7 +50,7 @@ def chunks(
 
 
 def _chunks(store: Store, query: RangeQuery, header: Callable[[int], bytes]) -> Iterator[bytes]:
-    count = count_interval(store, query)
+    count = range_slices.count(store, query)
     left = min(count, query.limit) if query.limit else count
     if query.count_only:
         left = 0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kvserver.errors import Compacted, EmptyKey, FutureRev, InvalidSortOption
-from kvserver.mvcc import range as range_module
+from kvserver.mvcc import range_slices
 from kvserver.mvcc.range import check_range
 from tests.mvcc.rig import ALL, Put, Range, Rig, finish, keys, txn
 
@@ -281,7 +281,7 @@ def test_an_abandoned_cursor_holds_nothing_up(many: Rig) -> None:
 def test_counting_where_too_much_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     """R4, when the births and deaths since then are no longer remembered."""
     monkeypatch.setattr("kvserver.mvcc.index.CHANGES_MAX", 10)
-    monkeypatch.setattr(range_module, "PAGE_KEYS", 7)
+    monkeypatch.setattr(range_slices, "PAGE_KEYS", 7)
     rig = Rig()
     for number in range(30):
         rig.put(b"k%02d" % number)

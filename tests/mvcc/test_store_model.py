@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from kvserver.errors import DuplicateKey, RequestError
 from kvserver.mvcc import hash as hash_module
-from kvserver.mvcc import index, range
+from kvserver.mvcc import index, range, range_slices
 from kvserver.mvcc.backend.memory import MemoryBackend
 from kvserver.mvcc.compaction import CompactionJob
 from kvserver.mvcc.range import RangeCursor
@@ -109,8 +109,8 @@ txns = st.recursive(_txns(puts), _txns, max_leaves=3)
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Everything that is done in slices is done in many, and few births are remembered."""
     monkeypatch.setattr(range, "STEP_COST", 1)
-    monkeypatch.setattr(range, "PAGE_KEYS", 2)
-    monkeypatch.setattr(range, "FETCH_RECORDS_MIN", 1)
+    monkeypatch.setattr(range_slices, "PAGE_KEYS", 2)
+    monkeypatch.setattr(range_slices, "FETCH_RECORDS_MIN", 1)
     monkeypatch.setattr(index, "CHANGES_MAX", 6)
     monkeypatch.setattr(hash_module, "STEP_RECORDS", 3)
     yield
