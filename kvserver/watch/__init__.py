@@ -6,7 +6,7 @@ when a stream takes no more, its watchers merely stop being live. So memory is b
 streams queue, and no event can be lost, repeated or overtaken (design D7).
 
 `hub` moves watchers between phases, `stream` answers requests, `live` finds the watchers of a key,
-`catch_up` reads history in slices, `encoded` and `messages` make the bytes.
+`catch_up` serves history in slices (`slice`), `encoded` and `messages` make the bytes.
 """
 
 from kvserver.watch.hub import Hub

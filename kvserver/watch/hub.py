@@ -22,6 +22,8 @@ from kvserver.watch.messages import Event, event_entry
 from kvserver.watch.stream import Authorize, WatchStream, allow_all
 from kvserver.watch.watcher import PREV_KV, Phase, Sink, Watcher
 
+_BEHIND = frozenset({Phase.LAGGING, Phase.FUTURE})
+
 
 class Hub:
     """All watch streams of a member.
@@ -48,6 +50,7 @@ class Hub:
         self._catch_up = CatchUp(history, fragment_bytes, self._served)
         self._future: list[tuple[int, int, Watcher]] = []
         self._sequence = 0
+        self._lagging = 0
 
     # -- what the runtime calls
 
@@ -80,6 +83,8 @@ class Hub:
             elif self._catch_up.ready:
                 work += self._catch_up.read(self.revision)
             else:
+                if not self._lagging:
+                    self._catch_up.forget_slice()
                 return False
         return self.has_work
 
@@ -124,9 +129,7 @@ class Hub:
         if start_revision == 0:
             self._go_live(watcher)
         elif start_revision > self.revision:
-            watcher.phase = Phase.FUTURE
-            watcher.next_revision = start_revision
-            watcher.stream.behind += 1
+            self._enter(watcher, Phase.FUTURE)
             self._sequence += 1  # breaks ties, so that watchers are never compared
             heappush(self._future, (start_revision, self._sequence, watcher))
         elif start_revision < self._history.compact_revision:
@@ -138,11 +141,10 @@ class Hub:
         """The watcher is over: its client cancelled it or its stream closed."""
         if watcher.phase is Phase.LIVE:
             self._live.remove(watcher)
-        elif watcher.phase is not Phase.CANCELED:
-            watcher.stream.behind -= 1
+        elif watcher.phase is Phase.LAGGING:
             self._catch_up.ready.pop(watcher, None)
             watcher.stream.parked.pop(watcher, None)
-        watcher.phase = Phase.CANCELED  # the heap of future watchers skips it by that
+        self._enter(watcher, Phase.CANCELED)  # by which the heap of future watchers skips it
 
     def resume(self, watchers: Sequence[Watcher]) -> None:
         """Their sink takes responses again."""
@@ -151,22 +153,27 @@ class Hub:
 
     # -- phases
 
+    def _enter(self, watcher: Watcher, phase: Phase) -> None:
+        """The only way into a phase; keeps the counts of watchers that are not live."""
+        stream, former = watcher.stream, watcher.phase
+        stream.behind += (phase in _BEHIND) - (former in _BEHIND)
+        self._lagging += (phase is Phase.LAGGING) - (former is Phase.LAGGING)
+        watcher.phase = phase
+
     def _go_live(self, watcher: Watcher) -> None:
-        watcher.phase = Phase.LIVE
+        self._enter(watcher, Phase.LIVE)
         self._live.add(watcher)
 
     def _fall_behind(self, watcher: Watcher, next_revision: int) -> None:
-        watcher.phase = Phase.LAGGING
+        self._enter(watcher, Phase.LAGGING)
         watcher.next_revision = next_revision
-        watcher.stream.behind += 1
         self._catch_up.ready[watcher] = None
 
     def _park(self, watcher: Watcher, revision: int) -> None:
         """A live watcher's sink is full (D1): it reads `revision` from the store later."""
         self._live.remove(watcher)
-        watcher.phase = Phase.LAGGING
+        self._enter(watcher, Phase.LAGGING)
         watcher.next_revision = revision
-        watcher.stream.behind += 1
         watcher.stream.parked[watcher] = None
 
     def _take_due(self) -> Iterator[tuple[int, Watcher]]:
@@ -174,20 +181,19 @@ class Hub:
         while self._future and self._future[0][0] <= self.revision:
             start, _, watcher = heappop(self._future)
             if watcher.phase is Phase.FUTURE:
-                watcher.stream.behind -= 1
                 yield start, watcher
 
-    def _served(self, watcher: Watcher, last: int) -> None:
-        watcher.next_revision = last + 1
-        if last >= self.revision:
-            watcher.stream.behind -= 1
+    def _served(self, watcher: Watcher, next_revision: int) -> None:
+        """A lagging watcher has everything before `next_revision`."""
+        watcher.next_revision = next_revision
+        if next_revision > self.revision:
             self._go_live(watcher)
         else:
             self._catch_up.ready[watcher] = None
 
     def _cancel_compacted(self, watcher: Watcher) -> None:
         """D3. The id stays taken until the client cancels it (W10)."""
-        watcher.phase = Phase.CANCELED
+        self._enter(watcher, Phase.CANCELED)
         compact_revision = self._history.compact_revision
         watcher.sink.send(messages.compacted(self._header(0), watcher.id, compact_revision))
 
@@ -247,7 +253,7 @@ class Hub:
         watcher = next(iter(ready))
         if watcher.next_revision > self.revision:
             del ready[watcher]
-            self._served(watcher, self.revision)
+            self._go_live(watcher)
             return True
         return self._ended_by_compaction(watcher)
 
@@ -255,7 +261,6 @@ class Hub:
         if watcher.next_revision >= self._history.compact_revision:
             return False
         del self._catch_up.ready[watcher]
-        watcher.stream.behind -= 1
         self._cancel_compacted(watcher)
         return True
 

@@ -6,6 +6,7 @@ import pytest
 
 from kvserver.proto import rpc_pb2
 from kvserver.watch import catch_up, hub
+from kvserver.watch import slice as slice_module
 from tests.watch.conftest import Bench
 from tests.watch.fakes import FakeSink
 
@@ -44,13 +45,47 @@ def test_step_does_a_bounded_amount_of_work(bench: Bench) -> None:  # design D6
     assert revisions(bench.take()) == list(range(2, 5002))
 
 
+def test_batches_count_the_revisions_of_the_interval(bench: Bench) -> None:  # V5
+    for number in range(3000):
+        bench.put(b"a" if number % 2 else b"b")
+    bench.create(b"a", start_revision=1)
+    bench.create(b"b", b"c", start_revision=1, filters=[rpc_pb2.WatchCreateRequest.NODELETE])
+    responses = bench.take()
+    for watch_id in (0, 1):
+        mine = [r for r in responses if r.watch_id == watch_id]
+        assert [len(r.events) for r in mine] == [0, 1000, 500]
+
+
+def test_history_longer_than_a_slice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slice_module, "SLICE_REVISIONS_MAX", 1500)
+    for _ in range(4000):
+        bench.put(b"a")
+    bench.create(b"a", start_revision=1)
+    _, *batches = bench.take()
+    assert [len(r.events) for r in batches] == [1000, 500, 1000, 500, 1000]
+    assert revisions(batches) == list(range(2, 4002))
+
+
 def test_long_records_end_a_slice_early(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catch_up, "SLICE_BYTES_MAX", 25_000)
+    monkeypatch.setattr(slice_module, "SLICE_BYTES_MAX", 25_000)
     for _ in range(600):
         bench.put(b"a", value=b"x" * 100)
     bench.create(b"a", start_revision=1)
     _, *batches = bench.take()
     assert [len(r.events) for r in batches] == [258, 258, 84]
+
+
+def test_a_slow_reader_does_not_make_history_be_read_again(bench: Bench) -> None:
+    for _ in range(4000):
+        bench.put(b"a")
+    bench.create(b"a", start_revision=1)
+    bench.sink.room = 1
+    seen: list[int] = []
+    for _ in range(6):
+        seen += revisions(bench.take())
+        bench.stream.resume()
+    assert seen == list(range(2, 4002))
+    assert sum(bench.history.asked) < 4600
 
 
 def test_long_records_are_read_a_few_at_a_time(bench: Bench) -> None:  # design D6
@@ -250,7 +285,10 @@ def test_compaction_ends_a_parked_watcher(bench: Bench) -> None:  # D1, D3
     assert canceled.header.revision == 0
 
 
-def test_compaction_in_the_middle_of_a_replay(bench: Bench) -> None:  # D3
+def test_compaction_in_the_middle_of_a_replay(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:  # D3
+    monkeypatch.setattr(hub, "STEP_WORK_MAX", 1)
     for _ in range(3000):
         bench.put(b"a")
     bench.create(b"a", start_revision=1)
