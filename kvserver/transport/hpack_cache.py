@@ -203,6 +203,7 @@ class HeaderDecoder:
         if known is not None:
             return known
         fields = []
+        others = []
         timeout = None
         for number in numbers:
             field = self._fields[number] if isinstance(number, int) else number
@@ -210,7 +211,11 @@ class HeaderDecoder:
                 timeout = parse_timeout(field[1])
             else:
                 fields.append(field)
-        decoded = (self._build(fields), timeout)
+                others.append(number)
+        if timeout is None:
+            decoded: Decoded = (self._build(fields), None)
+        else:
+            decoded = (self._resolve(tuple(others), remember)[0], timeout)
         if remember:
             if len(self._heads) >= HEADS_MAX:
                 self._heads.clear()

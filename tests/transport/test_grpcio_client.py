@@ -209,3 +209,15 @@ async def test_an_empty_stream_is_trailers_only(run: Running, channel: grpc.aio.
     call = channel.unary_stream("/pkg.Svc/Source")(b"go")
     assert await call.read() == grpc.aio.EOF
     assert await call.code() == grpc.StatusCode.OK
+
+
+async def test_its_blocks_and_messages_take_the_short_way(run: Running) -> None:
+    """The hot path is hot only if real clients are on it: no head is judged twice, and no message
+    is gathered from pieces."""
+    async with grpc.aio.insecure_channel(run.target) as channel:
+        call = channel.unary_unary("/pkg.Svc/Echo")
+        for _ in range(50):
+            await call(b"x" * 300, timeout=5)
+        heads = {id(each.head) for each in run.service.calls}
+        assert len(heads) <= 2
+        assert all(each._reader is None for each in run.service.calls)

@@ -93,6 +93,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
+@settings(deadline=None)
 def test_same_as_the_library(
     steps: list[tuple[list[tuple[str, str, bool]], bool, int | None]],
 ) -> None:
@@ -113,6 +114,7 @@ def test_same_as_the_library(
 
 
 @given(st.lists(st.binary(max_size=40), max_size=20))
+@settings(deadline=None)
 def test_any_bytes_are_a_list_or_a_fault(blocks: list[bytes]) -> None:
     decoder = HeaderDecoder(Built())
     library = hpack.Decoder(max_header_list_size=1 << 30)
@@ -144,13 +146,14 @@ def test_evicted_fields_are_freed() -> None:
 
 
 @given(st.binary(max_size=60))
+@settings(deadline=None)
 def test_huffman_reverses_the_library(data: bytes) -> None:
     encoder = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
     assert huffman.decode(encoder.encode(data)) == data
 
 
 @given(st.binary(max_size=20))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_huffman_refuses_what_the_library_refuses(data: bytes) -> None:
     from hpack.exceptions import HPACKDecodingError
     from hpack.huffman_table import decode_huffman

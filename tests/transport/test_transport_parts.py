@@ -71,6 +71,7 @@ class Waiting:
 
 
 @given(st.lists(st.floats(0.0, 100.0), max_size=30))
+@settings(deadline=None)
 def test_a_deadline_is_never_early_and_at_most_a_slot_late(seconds: list[float]) -> None:
     loop = FakeLoop()
     wheel = DeadlineWheel(loop)  # type: ignore[arg-type]
@@ -231,6 +232,7 @@ def test_timeouts(text: bytes, seconds: float) -> None:
     st.lists(st.tuples(st.binary(max_size=300), st.booleans()), max_size=6),
     st.lists(st.integers(1, 50), max_size=100),
 )
+@settings(deadline=None)
 def test_messages_survive_any_cutting(bodies: list[tuple[bytes, bool]], cuts: list[int]) -> None:
     data = b""
     for body, compressed in bodies:
@@ -248,6 +250,7 @@ def test_messages_survive_any_cutting(bodies: list[tuple[bytes, bool]], cuts: li
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"identity", b"gzip", b"deflate"]))
+@settings(deadline=None)
 def test_any_bytes_give_messages_or_a_status(data: bytes, encoding: bytes) -> None:
     reader = grpc.MessageReader(encoding, 100)
     try:
@@ -268,6 +271,7 @@ def test_the_limit_is_inclusive() -> None:
 
 
 @given(st.text(max_size=60))
+@settings(deadline=None)
 def test_grpc_message_is_printable_and_reversible(message: str) -> None:
     from urllib.parse import unquote
 
@@ -284,7 +288,7 @@ def test_grpc_message_is_printable_and_reversible(message: str) -> None:
         st.tuples(st.binary(min_size=1, max_size=200), st.binary(max_size=40_000)), max_size=4
     ),
 )
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_response_blocks_mean_what_they_say(status: int, fields: list[tuple[bytes, bytes]]) -> None:
     decoder = hpack.Decoder(max_header_list_size=1 << 20)
     block = header_blocks.block(status, fields)
@@ -302,7 +306,7 @@ def test_trailers() -> None:
 
 
 @given(st.integers(0, 2**24 - 1), st.integers(0, 255), st.integers(0, 2**31 - 1))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_frame_header(size: int, flags: int, stream_id: int) -> None:
     size = min(size, 70_000)
     data = frames.frame(frames.DATA, flags, stream_id, bytes(size))
