@@ -74,15 +74,32 @@ class Index:
 
     def delete(self, key: bytes, tombstone: RevisionKey, main: int) -> None:
         """Record the death of a live key."""
-        previous = self.newest.pop(key)
+        self._bury(key, tombstone)
         self.live.remove(key)
-        history = self.histories.get(key)
-        if history is None:
-            history = self.histories[key] = _history_of(previous)
-        history.append(tombstone)
         self.dead.add(key)
         self.superseded.add(key)
         self._note_change(main, key)
+
+    def delete_run(
+        self, first: int, keys: list[bytes], tombstones: list[RevisionKey], main: int
+    ) -> None:
+        """Record the death of neighbours: the live keys from position `first` on."""
+        # Hot: one apply may delete a million keys, and nothing else runs meanwhile. Moving them
+        # from one ordered list to the other as a whole saves two thirds of the time.
+        for key, tombstone in zip(keys, tombstones, strict=True):
+            self._bury(key, tombstone)
+            self._note_change(main, key)
+        del self.live[first : first + len(keys)]
+        self.dead.update(keys)
+        self.superseded.update(keys)
+
+    def _bury(self, key: bytes, tombstone: RevisionKey) -> None:
+        previous = self.newest.pop(key)
+        history = self.histories.get(key)
+        if history is None:
+            self.histories[key] = KeyHistory((previous, tombstone))
+        else:
+            history.append(tombstone)
 
     def compact_key(self, key: bytes, revision: int, bound: bytes) -> list[RevisionKey]:
         """Forget what a compaction leaves nobody to read; returns the forgotten revision keys."""

@@ -175,18 +175,22 @@ class Store:
     ) -> tuple[int, bytes]:
         """Returns the number of deleted keys and the body of the response."""
         key = request.key
-        newest = self.index.newest
+        index = self.index
+        first = 0
         if not request.range_end:
-            keys = [key] if key in newest else []
+            keys = [key] if key in index.newest else []
         else:
-            keys = self.index.live_keys(key, interval_end(key, request.range_end))
+            first, last = index.live_positions(key, interval_end(key, request.range_end))
+            keys = list(index.live.islice(first, last))
         if not keys:
             return 0, b""
         body = b"\x10" + varint(len(keys))
         if request.prev_kv:
-            body += prev_kvs(self.backend.get_many([newest[k] for k in keys]))
-        for position, k in enumerate(keys, sub):
-            self.write_delete(k, main, position)
+            body += prev_kvs(self.backend.get_many([index.newest[k] for k in keys]))
+        if len(keys) == 1:
+            self.write_delete(keys[0], main, sub)
+        else:
+            self._write_delete_run(first, keys, main, sub)
         return len(keys), body
 
     # The two changes there are
@@ -223,6 +227,22 @@ class Store:
         self.counters.deletes += 1
         shown = tombstone_event_kv(record, main)
         self._events.append(_new_event(Event, (key, shown, True, False, main, sub)))
+
+    def _write_delete_run(self, first: int, keys: list[bytes], main: int, sub: int) -> None:
+        """Of neighbours: the live keys from position `first` on."""
+        tombstones = [tombstone_key(main, position) for position in range(sub, sub + len(keys))]
+        self.index.delete_run(first, keys, tombstones, main)
+        if self.leases:
+            for key in keys:
+                self._bind_lease(key, 0)
+        append, tell = self.backend.append, self._events.append
+        for key, tombstone in zip(keys, tombstones, strict=True):
+            record = encode_tombstone(key)
+            append(tombstone, record)
+            shown = tombstone_event_kv(record, main)
+            tell(_new_event(Event, (key, shown, True, False, main, sub)))
+            sub += 1
+        self.counters.deletes += len(keys)
 
     def _bind_lease(self, key: bytes, lease: int) -> None:
         """P6: a key belongs to the lease of its newest put and to no other."""
