@@ -7,6 +7,7 @@ a Range response is a join of stored records: nothing is decoded and encoded aga
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -20,6 +21,13 @@ _CONTINUED: Final = [bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(0x40
 """The low 14 bits of a longer number."""
 _KVS_TAG: Final = [b"\x12" + v for v in _VARINTS]
 """Field 2 and a length: `RangeResponse.kvs`."""
+
+
+_BETWEEN_KEY_AND_VALUE: Final = re.compile(
+    rb"\x10[\x80-\xff]*[\x00-\x7f]\x18[\x80-\xff]*[\x00-\x7f]\x20[\x80-\xff]*[\x00-\x7f]"
+)
+"""create_revision, mod_revision and version: never zero, so always there. A pattern, because a
+loop over the bytes takes twice as long."""
 
 
 def varint(number: int) -> bytes:
@@ -103,12 +111,9 @@ def create_revision_of(record: bytes) -> int:
 def without_value(record: bytes, keeps_lease: bool) -> bytes:
     """The record as `keys_only` shows it (R11)."""
     size, at = read_varint(record, 1)
-    at += size
-    for _ in range(3):  # create_revision, mod_revision, version
-        at += 1
-        while record[at] > 0x7F:
-            at += 1
-        at += 1
+    found = _BETWEEN_KEY_AND_VALUE.match(record, at + size)
+    assert found is not None, "records are canonical"
+    at = found.end()
     head = record[:at]
     if not keeps_lease:
         return head

@@ -61,6 +61,7 @@ class RangeQuery:
         "revision",
         "target",
         "wanted",
+        "wants_last",
     )
 
     def __init__(
@@ -85,6 +86,10 @@ class RangeQuery:
         )
         self.wanted: int | None = self.limit + 1 if self.limit and is_cut_first else None
         """How many keys are enough; None: all."""
+        self.wants_last = bool(
+            self.limit and self.filters is None and self.target == _KEY and self.descends
+        )
+        """The last limit + 1 keys are enough."""
 
     def sees_now(self, store: Store) -> bool:
         """Whether the newest revision of every key is the one asked for."""

@@ -93,6 +93,8 @@ def _collect(
     index = store.index
     first, last = index.live_positions(query.key, query.end)
     answer.count = last - first
+    if query.wants_last:
+        first = max(first, last - query.limit - 1)
     wanted = last - first if query.wanted is None else min(last - first, query.wanted)
     keys = list(index.live.islice(first, first + min(wanted, PAGE_KEYS)))
     revisions += map(index.newest.__getitem__, keys)

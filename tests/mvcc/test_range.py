@@ -302,3 +302,19 @@ def test_long_records() -> None:
     response = rig.all()
     assert len(response.kvs) == 300
     assert {len(kv.value) for kv in response.kvs} == {20_000}
+
+
+@pytest.mark.parametrize("revision", [0, 31])
+def test_the_last_keys_of_many(monkeypatch: pytest.MonkeyPatch, revision: int) -> None:
+    """R9: descending by key, only the last ones are looked at."""
+    monkeypatch.setattr(range_slices, "PAGE_KEYS", 2)
+    rig = Rig()
+    for number in range(30):
+        rig.put(b"k%02d" % number)
+    if revision:
+        rig.put(b"later")
+    response = rig.all(sort_order=DESCEND, limit=3, revision=revision)
+    assert keys(response) == [b"k29", b"k28", b"k27"]
+    assert (response.more, response.count) == (True, 30)
+    response = rig.range(b"k", b"k02", sort_order=DESCEND, limit=2, revision=revision)
+    assert (keys(response), response.more) == ([b"k01", b"k00"], False)
