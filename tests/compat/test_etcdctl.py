@@ -16,6 +16,7 @@ from tests.compat.conftest import require, starter
 from tests.compat.driver import KV, MAINTENANCE, Driver
 from tests.compat.etcdctl import Ctl, Twins
 from tests.support.etcd_binaries import find_etcd34, find_etcd35
+from tests.support.served import skip_unless_served
 from tests.support.servers_proc import (
     etcd_server,
     make_subject,
@@ -24,6 +25,7 @@ from tests.support.servers_proc import (
     wait_until,
 )
 
+CLUSTER = "/etcdserverpb.Cluster/"
 pytestmark = [pytest.mark.compat, pytest.mark.e2e, pytest.mark.slow]
 
 
@@ -205,6 +207,8 @@ def test_leases(twins: Twins) -> None:
 def test_members(twins: Twins) -> None:
     """spec/tools.md test case 11, as far as one voter can go: with a learner."""
     twins.run("member list", "member list -w json", "member list -w table", "member list -w fields")
+    changes = ("MemberAdd", "MemberRemove", "MemberUpdate", "MemberPromote")
+    skip_unless_served(twins.subject.server, *(CLUSTER + change for change in changes))
     add = "member add second --learner --peer-urls=http://127.0.0.1:9"
     twins.capture("second", r"Member +([0-9a-f]+) added", add)
     twins.run(
@@ -233,7 +237,13 @@ def test_endpoints(twins: Twins) -> None:
         assert columns[3:5] == ["true", "false"]
         assert columns[2] == "SIZE"
     assert len(set(versions)) <= 2
-    twins.run("endpoint status -w fields", "move-leader 1234", "move-leader zz")
+    twins.run("endpoint status -w fields", "move-leader zz")
+
+
+def test_moving_leadership(twins: Twins) -> None:
+    """spec/maintenance.md L2."""
+    skip_unless_served(twins.subject.server, MAINTENANCE + "MoveLeader")
+    twins.run("move-leader 1234")
 
 
 def test_alarms(twins: Twins) -> None:
@@ -311,6 +321,7 @@ def test_mirror(fresh: Twins) -> None:
 
 def test_snapshot_moves_to_a_real_etcd(fresh: Twins, tmp_path: Path) -> None:
     """design.md D11: a backup of Keydeck restores into etcd, with the same contents and hash."""
+    skip_unless_served(fresh.subject.server, MAINTENANCE + "Snapshot")
     fresh.run("put snapshot/a 1", "put snapshot/a 2", "del snapshot/none")
     hashes = []
     for number, ctl in enumerate(fresh.both):

@@ -18,6 +18,8 @@ from tests.compat.conftest import StartMember
 from tests.compat.driver import KV, LEASE, MAINTENANCE, Driver
 from tests.compat.operations import World
 from tests.support.etcd_binaries import EtcdRelease
+from tests.support.served import skip_unless_served
+from tests.support.servers_proc import ServerProcess
 
 pytestmark = [pytest.mark.compat, pytest.mark.e2e]
 
@@ -44,8 +46,9 @@ MAX_REQUEST_BYTES = 100_000
 class Pair:
     """Two members asked the same things."""
 
-    def __init__(self, reference: Driver, subject: Driver) -> None:
+    def __init__(self, reference: Driver, subject: Driver, subject_process: ServerProcess) -> None:
         self.drivers = (reference, subject)
+        self.subject_process = subject_process
         versions = []
         for driver in self.drivers:
             body = driver.do_call(MAINTENANCE + "Status", b"")[2]
@@ -89,7 +92,7 @@ def pair(
     flags = [f"--max-request-bytes={MAX_REQUEST_BYTES}"]
     members = (start_etcd(release, flags=flags), start_subject(flags=flags))
     drivers = (Driver(members[0].endpoint), Driver(members[1].endpoint))
-    yield Pair(*drivers)
+    yield Pair(*drivers, members[1])
     for driver in drivers:
         driver.close()
 
@@ -172,6 +175,7 @@ def test_fragments(pair: Pair) -> None:
 
 def test_locks(pair: Pair) -> None:
     """spec/concurrency.md L1-L6, examples 3-6 and 9."""
+    skip_unless_served(pair.subject_process, LOCK + "Lock")
     for lease in (0xABC, -255):
         pair.call(LEASE + "LeaseGrant", rpc.LeaseGrantRequest(ID=lease, TTL=600))
     pair.call(LOCK + "Lock", lock.LockRequest(name=b"L2", lease=0x5555))
@@ -187,6 +191,7 @@ def test_locks(pair: Pair) -> None:
 
 def test_elections(pair: Pair) -> None:
     """spec/concurrency.md E1-E4, examples 10-19 as far as one caller can go."""
+    skip_unless_served(pair.subject_process, ELECTION + "Campaign")
     pair.call(LEASE + "LeaseGrant", rpc.LeaseGrantRequest(ID=0xABC, TTL=600))
     ask = election.LeaderRequest(name=b"E")
     pair.call(ELECTION + "Leader", ask)

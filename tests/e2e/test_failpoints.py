@@ -12,6 +12,7 @@ from kvserver.proto import rpc_pb2 as rpc
 from kvserver.proto import rpc_pb2_grpc as services
 from tests.e2e.ledger import Ledger, Load, audit
 from tests.e2e.test_crashes import Housekeeping
+from tests.support.served import skip_unless_served
 from tests.support.servers_proc import ServerProcess, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -89,6 +90,7 @@ def test_death_at_a_place(member: ServerProcess, failpoint_port: int, name: str)
 
 def test_death_at_a_membership_change(member: ServerProcess, failpoint_port: int) -> None:
     """A learner whose addition was in flight is added or is not: never half."""
+    skip_unless_served(member, "/etcdserverpb.Cluster/MemberAdd")
     Failpoints(failpoint_port).arm("beforeApplyOneConfChange", "panic")
     add = rpc.MemberAddRequest(peerURLs=["http://127.0.0.1:9"], isLearner=True)
     with grpc.insecure_channel(member.endpoint) as channel, pytest.raises(grpc.RpcError):
