@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 
 from kvserver.apply.alarms import Alarms
+from kvserver.auth import AuthStore
 from kvserver.errors import FatalError
 from kvserver.fs import FileSystem
 from kvserver.lease import Lessor
@@ -67,6 +68,7 @@ class State:
     lessor: Lessor
     alarms: Alarms
     membership: Membership
+    auth: AuthStore
     interrupted_compaction: CompactionJob | None
 
 
@@ -201,6 +203,7 @@ def _conf_state(backend: LmdbBackend, snapshot: Snapshot | None) -> ConfState:
 
 def rebuild(
     backend: LmdbBackend,
+    auth: AuthStore,
     *,
     ttl_min_seconds: int,
     has_checkpoints: bool,
@@ -215,4 +218,5 @@ def rebuild(
     alarms.restore()
     membership = Membership(backend, learners_max)
     membership.restore()
-    return State(store, lessor, alarms, membership, interrupted)
+    auth.restore()
+    return State(store, lessor, alarms, membership, auth, interrupted)

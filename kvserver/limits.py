@@ -59,6 +59,13 @@ WATCH_CATCH_UP_REVISIONS_MAX = 1000
 WATCH_PROGRESS_INTERVAL_SECONDS = 600.0
 WATCH_PROGRESS_INTERVAL_SECONDS_MIN = 0.1
 
+# Auth (spec/auth.md)
+HASHES_PENDING_MAX = 256
+"""Passwords that may wait for bcrypt; one takes a tenth of a second of a core."""
+HASH_THREADS = 2
+JWT_CHECKED_MAX = 4096
+"""Signatures remembered as good; beyond it all are checked anew."""
+
 # Raft (spec/raft.md §1)
 HEARTBEAT_SECONDS = 0.1
 ELECTION_SECONDS = 1.0

@@ -15,10 +15,14 @@ from google.protobuf.message import Message
 
 from kvserver import errors, failpoints
 from kvserver.apply.applier import Applier
+from kvserver.apply.auth import AuthApplier
 from kvserver.apply.command import Kind
+from kvserver.auth import AuthStore, Checker, make_tokens
+from kvserver.auth.passwords import COST_DEFAULT, COSTS, hash_password
 from kvserver.bootstrap import Founding, Recovered, State, rebuild, recover
 from kvserver.clock import Clock, SystemClock
 from kvserver.config import Config
+from kvserver.config.durations import parse_duration
 from kvserver.datadir import DataDir, prepare
 from kvserver.errors import FatalError
 from kvserver.fs import RealFileSystem
@@ -43,8 +47,11 @@ from kvserver.runtime.append_thread import AppendThread
 from kvserver.runtime.background import Background
 from kvserver.runtime.duties import Duties
 from kvserver.runtime.flush_thread import FlushThread
+from kvserver.runtime.hashing import HashWorker
 from kvserver.runtime.member_loop import MemberLoop
 from kvserver.runtime.storage_duty import StorageDuty
+from kvserver.services.access import Access
+from kvserver.services.auth import AuthService
 from kvserver.services.cluster import ClusterService
 from kvserver.services.failpoints_http import answer_failpoints
 from kvserver.services.gate import Gate, error_status
@@ -121,10 +128,32 @@ class MemberServer:
         config = self._config
         return rebuild(
             self._recovered.backend,
+            self._auth_store(),
             ttl_min_seconds=ttl_seconds_min(self._election_ticks, self._heartbeat_seconds),
             has_checkpoints=config.has_feature("LeaseCheckpoint"),
             learners_max=config.max_learners,
         )
+
+    def _auth_store(self) -> AuthStore:
+        config = self._config
+        tokens = make_tokens(
+            config.auth_token,
+            simple_ttl_seconds=config.auth_token_ttl,
+            parse_duration=parse_duration,
+            read_file=self._fs.read_file,
+            monotonic=self._clock.monotonic,
+            wall=self._clock.wall,
+            warn=self._log.warn,
+        )
+        cost = self._bcrypt_cost
+        return AuthStore(
+            self._recovered.backend, tokens, lambda password: hash_password(password, cost)
+        )
+
+    @property
+    def _bcrypt_cost(self) -> int:
+        cost = self._config.bcrypt_cost
+        return cost if cost in COSTS else COST_DEFAULT
 
     @property
     def _heartbeat_seconds(self) -> float:
@@ -169,11 +198,13 @@ class MemberServer:
             log=self._log,
         )
         background.on_compacted = storage.when_durable
+        self._checker = Checker(state.auth, state.lessor.keys)
         applier = Applier(
             store=state.store,
             lessor=state.lessor,
             alarms=state.alarms,
             membership=state.membership,
+            auth=AuthApplier(state.auth, self._checker),
             space=found.backend,
             quota_bytes=self._quota_bytes,
             on_compaction=background.add_compaction,
@@ -223,7 +254,9 @@ class MemberServer:
 
     def _build_services(self) -> None:
         config, member = self._config, self._member
-        gate = Gate(member)
+        self._hashing = HashWorker(self._loop)
+        access = Access(self._checker, member, config.client_cert_auth, self._log)
+        gate = Gate(member, access)
         registry, health = Registry(), HealthCounters()
         self._app = HttpApp(member, registry, health)
         limits = TransportLimits(
@@ -232,9 +265,10 @@ class MemberServer:
             keepalive_seconds=config.grpc_keepalive_interval,
             keepalive_timeout_seconds=config.grpc_keepalive_timeout,
         )
-        methods = list(self._methods(gate))
+        methods = list(self._methods(gate, access))
         names = {method.path[1:].rpartition("/")[0] for method in methods}
         methods += Reflection(sorted(names)).methods()
+        access.require_rules(methods)
         self._clients = Transport(methods, self._app, limits, self._transport_log, error_status)
         peers = PeerHttpApp(member, self._recovered.cluster_id, self._app)
         self._peers = Transport((), peers, limits, self._transport_log)
@@ -250,17 +284,24 @@ class MemberServer:
             methods=methods,
         )
 
-    def _methods(self, gate: Gate) -> Iterator[Method]:
+    def _methods(self, gate: Gate, access: Access) -> Iterator[Method]:
         config, member = self._config, self._member
         size = config.max_request_bytes + GRPC_OVERHEAD_BYTES
-        yield from KVService(member, self._background, gate, config.max_txn_ops).methods(size)
+        background = self._background
+        yield from KVService(member, background, gate, access, config.max_txn_ops).methods(size)
         guard = LeaderGuard(member, self._loop, config.election_timeout / 1000)
+        interval = config.watch_progress_notify_interval
         yield from WatchService(
-            member, gate, guard, random.random, config.watch_progress_notify_interval
+            member, gate, guard, random.random, interval, access.permit_watch
         ).methods(size)
-        yield from LeaseService(member, gate, guard).methods(size)
+        yield from LeaseService(member, gate, guard, authorize=access.permit_lease_keys).methods(
+            size
+        )
         yield from ClusterService(member, gate).methods(size)
-        yield from MaintenanceService(member, self._storage, self._background, gate).methods(size)
+        yield from MaintenanceService(member, self._storage, background, gate, access).methods(size)
+        yield from AuthService(
+            member, member.applier.auth, access, gate, self._hashing, self._bcrypt_cost
+        ).methods(size)
         yield from Health().methods()
 
     # -- running
@@ -311,6 +352,7 @@ class MemberServer:
         await self._monitoring.drain(0)
         self._duties.stop()
         self._background.stop()
+        self._hashing.stop()
         self._member.stop()
         self._storage.stop()
         if not self._fatal.done():

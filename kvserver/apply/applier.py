@@ -1,9 +1,9 @@
 """The applier: committed commands onto the store, leases, alarms and membership.
 
-Checks come in one visible order (spec/kv.md §4 step 9): CORRUPT alarm, NOSPACE alarm, then the
-request's own rules inside the state machine it belongs to, all before the first change. A refusal
-is a `RequestError`; it is an outcome like any other and moves the applied index too. A result is
-`(revision for the header, response body without its header)`.
+Checks come in one visible order (spec/kv.md §4 step 9): CORRUPT alarm, NOSPACE alarm, permission,
+then the request's own rules inside the state machine it belongs to, all before the first change.
+A refusal is a `RequestError`; it is an outcome like any other and moves the applied index too. A
+result is `(revision for the header, response body without its header)`.
 
 Owner: the loop.
 """
@@ -16,8 +16,10 @@ from typing import Any, Protocol
 
 from kvserver import errors
 from kvserver.apply.alarms import NOSPACE, Alarms
+from kvserver.apply.auth import AuthApplier
 from kvserver.apply.command import Kind
 from kvserver.apply.quota import LEASE_COST_BYTES, put_cost, txn_cost
+from kvserver.auth.identity import NOBODY, Identity
 from kvserver.lease import Lessor
 from kvserver.membership.cluster import Membership
 from kvserver.mvcc.store import Store
@@ -66,6 +68,7 @@ class Applier:
         lessor: Lessor,
         alarms: Alarms,
         membership: Membership,
+        auth: AuthApplier,
         space: Space,
         quota_bytes: int,
         on_compaction: Callable[[Any], None],
@@ -74,6 +77,8 @@ class Applier:
         self.lessor = lessor
         self.alarms = alarms
         self.membership = membership
+        self.auth = auth
+        self._auth_store = auth.store
         self.quota_bytes = quota_bytes
         self.is_over_quota = False
         """Set when an applied write met a full backend; the member then raises NOSPACE."""
@@ -97,11 +102,32 @@ class Applier:
             Kind.LEGACY: self._legacy,
         }
 
-    def apply(self, kind: Kind, request: Any, now: float) -> Result:
-        """Apply one command at monotonic time `now` (used for lease deadlines only)."""
+    def apply(
+        self,
+        kind: Kind,
+        request: Any,
+        now: float,
+        identity: Identity = NOBODY,
+        index: int = 0,
+    ) -> Result:
+        """Apply one command, proposed by `identity`, of the entry at `index`. The monotonic time
+        `now` is used for lease deadlines only."""
         if self.alarms.has_corrupt and kind in REFUSED_WHEN_CORRUPT:
             raise errors.Corrupt
-        return self._handlers[kind](request, now)
+        if self._auth_store.is_enabled:
+            self._refuse_by_alarm_or_permission(kind, request, identity)
+        handler = self._handlers.get(kind)
+        if handler is None:
+            return self.store.revision, self.auth.apply(kind, request, index)
+        return handler(request, now)
+
+    def _refuse_by_alarm_or_permission(self, kind: Kind, request: Any, identity: Identity) -> None:
+        """Whoever may not write learns of a full backend first (spec/kv.md §4 step 9)."""
+        if self.alarms.has_nospace and (
+            kind is Kind.PUT or (kind is Kind.TXN and txn_cost(request) > 0)
+        ):
+            raise errors.NoSpace
+        self.auth.judge(kind, request, identity)
 
     # -- quota
 

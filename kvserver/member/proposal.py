@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from kvserver import errors
 from kvserver.apply.command import Kind
+from kvserver.auth.identity import NOBODY, Identity
 
 
 class Waiter(Protocol):
@@ -25,7 +26,16 @@ class Waiter(Protocol):
 class Proposal:
     """One command on its way through the log."""
 
-    __slots__ = ("data", "kind", "request", "request_id", "started_at", "term", "waiter")
+    __slots__ = (
+        "data",
+        "identity",
+        "kind",
+        "request",
+        "request_id",
+        "started_at",
+        "term",
+        "waiter",
+    )
 
     def __init__(
         self,
@@ -35,6 +45,7 @@ class Proposal:
         request_id: int,
         waiter: Waiter | None,
         started_at: float,
+        identity: Identity = NOBODY,
     ) -> None:
         self.kind = kind
         self.request = request
@@ -42,6 +53,7 @@ class Proposal:
         self.request_id = request_id
         self.waiter = waiter
         self.started_at = started_at
+        self.identity = identity
         self.term = 0
 
     def fail(self, error: errors.RequestError) -> None:

@@ -103,6 +103,7 @@ class Duties:
                     request,
                     request.SerializeToString(),
                     CallbackWaiter(self._revoked),
+                    member.applier.auth.store.internal_root,  # expiry asks nobody (spec/auth.md §3)
                 )
             except errors.RequestError:
                 self._revokes_in_flight -= 1

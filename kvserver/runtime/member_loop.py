@@ -18,6 +18,7 @@ from typing import Any
 from kvserver import errors, failpoints
 from kvserver.apply.applier import Applier
 from kvserver.apply.command import HeaderEncoder, Kind, decode_command, encode_command
+from kvserver.auth.identity import NOBODY, Identity
 from kvserver.clock import Clock
 from kvserver.limits import SLICE_SECONDS_MAX, UNAPPLIED_ENTRIES_MAX
 from kvserver.logs import Logger
@@ -137,18 +138,30 @@ class MemberLoop:
 
     # -- proposing
 
-    def propose(self, kind: Kind, request: Any, body: bytes, waiter: Waiter | None) -> None:
-        """Put one command into the log; `waiter` hears the outcome once it is applied.
+    def propose(
+        self,
+        kind: Kind,
+        request: Any,
+        body: bytes,
+        waiter: Waiter | None,
+        identity: Identity = NOBODY,
+    ) -> None:
+        """Put one command into the log in the name of `identity`; `waiter` hears the outcome once
+        it is applied.
 
         Hot: no future, no task, no closure. Raises what a client must hear at once.
         """
         if self._refusal is not None:
             raise self._refusal
         request_id = self.request_ids.next()
-        data = encode_command(kind, body, self._header_encoder.encode(request_id))
+        if identity is NOBODY:
+            header = self._header_encoder.encode(request_id)
+        else:
+            header = self._header_encoder.encode_with(request_id, identity)
+        data = encode_command(kind, body, header)
         if len(data) > self._request_bytes_max:
             raise errors.RequestTooLarge
-        self._new.append(Proposal(kind, request, data, request_id, waiter, self._now))
+        self._new.append(Proposal(kind, request, data, request_id, waiter, self._now, identity))
         if not self._is_turn_scheduled:
             self._is_turn_scheduled = True
             self.loop.call_soon(self._turn)
@@ -318,17 +331,18 @@ class MemberLoop:
     ) -> None:
         if proposal is not None:
             kind, request, waiter = proposal.kind, proposal.request, proposal.waiter
+            identity = proposal.identity
         else:
-            kind, request, _ = decode_command(data, index)
+            kind, request, _, identity = decode_command(data, index)
             waiter = None
         try:
-            revision, body = self.applier.apply(kind, request, now)
+            revision, body = self.applier.apply(kind, request, now, identity, index)
         except errors.RequestError as error:
             if waiter is not None:
                 waiter.fail(error.code, error.message)
         else:
             if waiter is not None:
-                header = self.header(0 if kind > 1000 else revision)
+                header = self.header(0 if kind >= Kind.CLUSTER_VERSION_SET else revision)
                 waiter.reply(header + body)
         events = self.store.take_events()
         if events:

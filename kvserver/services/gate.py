@@ -11,6 +11,8 @@ from typing import Protocol, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from kvserver import errors
+from kvserver.auth.identity import NOBODY, Identity
+from kvserver.services.access import Access
 from kvserver.transport import Call, Stream
 
 UnaryHandler = Callable[[Call, bytes], bytes | None]
@@ -27,17 +29,32 @@ class MemberState(Protocol):
     def has_leader(self) -> bool: ...
 
 
+class AuthSwitch(Protocol):
+    is_enabled: bool
+
+
+class NoAuth:
+    is_enabled = False
+
+
+NO_AUTH: AuthSwitch = NoAuth()
+
+
 class Gate:
     """Wraps handlers. Counts client requests by API version for the metrics."""
 
-    def __init__(self, member: MemberState) -> None:
+    def __init__(self, member: MemberState, access: Access | None = None) -> None:
+        """Without `access` nobody is asked who they are: for tests of single services."""
         self._member = member
+        self._access = access
         self.client_requests: Counter[tuple[str, str]] = Counter()
 
     def unary(self, handler: UnaryHandler, *, learner_ok: bool = False) -> UnaryHandler:
         """A handler that first refuses what the metadata or the member's state forbids."""
         count = self.client_requests
         member = self._member
+        access = self._access
+        auth = NO_AUTH if access is None else access.store
 
         def guarded(call: Call, body: bytes) -> bytes | None:
             metadata = call.metadata
@@ -47,6 +64,9 @@ class Gate:
                 raise errors.NotSupportedForLearner
             if "hasleader" in metadata or not version.isprintable():  # type: ignore[union-attr]
                 _check_metadata(metadata, member.has_leader)
+            if auth.is_enabled:
+                assert access is not None
+                return access.run(handler, call, body)
             return handler(call, body)
 
         return guarded
@@ -58,6 +78,17 @@ class Gate:
         if self._member.is_learner and not learner_ok:
             raise errors.NotSupportedForLearner
         _check_metadata(metadata, self._member.has_leader)
+        if self._access is not None and self._access.store.is_enabled:
+            self._access.admit(stream)
+
+    def identity(self, call: Call | Stream) -> Identity:
+        """In whose name a command is proposed. Raises `InvalidAuthToken`."""
+        return NOBODY if self._access is None else self._access.identity(call)
+
+    async def settle(self, stream: Stream) -> None:
+        """Before a request of a stream is judged: wait for a token that is not applied here yet."""
+        if self._access is not None:
+            await self._access.settle(stream)
 
 
 def _check_metadata(metadata: object, has_leader: bool) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from kvserver import errors
 from kvserver.apply.command import Kind
 from kvserver.apply.quota import put_cost, txn_cost
+from kvserver.auth.identity import NOBODY
 from kvserver.mvcc.range import check_range
 from kvserver.mvcc.range_stream import check_range_stream
 from kvserver.mvcc.txn_check import (
@@ -23,6 +24,7 @@ from kvserver.mvcc.txn_check import (
 from kvserver.proto import rpc_pb2
 from kvserver.runtime.background import Background, PhysicalWaiter
 from kvserver.runtime.member_loop import MemberLoop
+from kvserver.services.access import Access
 from kvserver.services.gate import Gate, parse
 from kvserver.transport import Call, Method, Stream
 
@@ -33,12 +35,19 @@ class KVService:
     """Handlers of `etcdserverpb.KV`."""
 
     def __init__(
-        self, member: MemberLoop, background: Background, gate: Gate, txn_ops_max: int
+        self,
+        member: MemberLoop,
+        background: Background,
+        gate: Gate,
+        access: Access,
+        txn_ops_max: int,
     ) -> None:
         self._member = member
         self._applier = member.applier
         self._background = background
         self._gate = gate
+        self._access = access
+        self._auth = access.store
         self._txn_ops_max = txn_ops_max
 
     def methods(self, request_bytes_max: int) -> Iterator[Method]:
@@ -61,31 +70,35 @@ class KVService:
         if self._applier.is_tight:
             self._member.check_quota(put_cost(request))
         check_put(request)
-        self._member.propose(Kind.PUT, request, body, call)
+        identity = self._access.identity(call) if self._auth.is_enabled else NOBODY
+        self._member.propose(Kind.PUT, request, body, call, identity)
 
     def delete_range(self, call: Call, body: bytes) -> None:
         request = parse(rpc_pb2.DeleteRangeRequest, body)
         check_delete(request)
-        self._member.propose(Kind.DELETE_RANGE, request, body, call)
+        identity = self._access.identity(call)
+        self._member.propose(Kind.DELETE_RANGE, request, body, call, identity)
 
     def compact(self, call: Call, body: bytes) -> None:
         request = parse(rpc_pb2.CompactionRequest, body)
         waiter = PhysicalWaiter(self._background, call) if request.physical else call
-        self._member.propose(Kind.COMPACTION, request, body, waiter)
+        identity = self._access.identity(call)
+        self._member.propose(Kind.COMPACTION, request, body, waiter, identity)
 
     def txn(self, call: Call, body: bytes) -> bytes | None:
         request = parse(rpc_pb2.TxnRequest, body)
         if txn_is_read_only(request):
             check_txn(request, self._txn_ops_max)
             if txn_is_serializable(request):
-                return self._read_txn(request)
-            return self._member.read(call, lambda: self._read_txn(request))
+                return self._read_txn(call, request)
+            return self._member.read(call, lambda: self._read_txn(call, request))
         self._member.check_quota(txn_cost(request))
         check_txn(request, self._txn_ops_max)
-        self._member.propose(Kind.TXN, request, body, call)
+        self._member.propose(Kind.TXN, request, body, call, self._access.identity(call))
         return None
 
-    def _read_txn(self, request: rpc_pb2.TxnRequest) -> bytes:
+    def _read_txn(self, call: Call, request: rpc_pb2.TxnRequest) -> bytes:
+        self._access.permit(call, request)
         revision, reply = self._member.store.txn(request)
         return self._member.header(revision) + reply
 
@@ -102,12 +115,16 @@ class KVService:
 
     def _read_range(self, call: Call, request: rpc_pb2.RangeRequest) -> bytes | None:
         member = self._member
+        if self._auth.is_enabled:
+            self._access.permit(call, request)
         if not request.range_end:  # hot: one key needs no cursor
             revision, reply = member.store.range_(request)
             return member.header(revision) + reply
         cursor = member.store.range_cursor(request)
+        auth_revision = self._auth.revision
 
         def answer() -> bytes:
+            self._check_revision(auth_revision)
             revision, reply = cursor.result()
             return member.header(revision) + reply
 
@@ -116,6 +133,11 @@ class KVService:
         self._background.run(cursor, call, answer)
         return None
 
+    def _check_revision(self, revision: int) -> None:
+        """Drop what was read in slices if rights may have changed meanwhile (spec/kv.md §4.7)."""
+        if self._auth.is_enabled and self._auth.revision != revision:
+            raise errors.AuthOldRevision
+
     async def range_stream(self, stream: Stream) -> None:
         self._gate.open_stream(stream)
         async for body in stream:
@@ -123,7 +145,11 @@ class KVService:
             check_range_stream(request)
             if not request.serializable:
                 await self._member.readable()
+            await self._access.settle(stream)
+            self._access.permit(stream, request)
+            auth_revision = self._auth.revision
             for chunk in self._member.store.range_stream(request, self._member.header):
+                self._check_revision(auth_revision)
                 stream.send(chunk)
                 await stream.drain()
             return

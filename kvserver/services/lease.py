@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from kvserver import errors
 from kvserver.apply.command import Kind
+from kvserver.auth.identity import NOBODY, Identity
 from kvserver.lease import Lessor, NotPrimary
 from kvserver.limits import LEASE_COST_BYTES
 from kvserver.proto import internal_pb2, rpc_pb2
@@ -68,7 +69,9 @@ class LeaseMember(Protocol):
 
     def check_quota(self, cost: int) -> None: ...
 
-    def propose(self, kind: Kind, request: Any, body: bytes, waiter: Any) -> None: ...
+    def propose(
+        self, kind: Kind, request: Any, body: bytes, waiter: Any, identity: Identity = NOBODY
+    ) -> None: ...
 
     async def readable(self) -> None:
         """Returns when what was committed before is applied here. Raises `RequestError`."""
@@ -114,12 +117,13 @@ class LeaseService:
             while request.ID == 0 or member.lessor.exists(request.ID):
                 request.ID = member.request_ids.next_lease_id()
             body = request.SerializeToString()
-        member.propose(Kind.LEASE_GRANT, request, body, call)
+        member.propose(Kind.LEASE_GRANT, request, body, call, self._gate.identity(call))
 
     def revoke(self, call: Call, body: bytes) -> None:
         request = parse(rpc_pb2.LeaseRevokeRequest, body)
         self._permit(call, "write", ())
-        self._member.propose(Kind.LEASE_REVOKE, request, body, call)
+        identity = self._gate.identity(call)
+        self._member.propose(Kind.LEASE_REVOKE, request, body, call, identity)
 
     # -- reads
 
@@ -200,6 +204,7 @@ class LeaseService:
         member = self._member
         lessor = member.lessor
         if self._authorize is not None:
+            await self._gate.settle(stream)
             self._authorize(stream, "write", lessor.keys(lease_id))
         while True:
             if lessor.is_primary:

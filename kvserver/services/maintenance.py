@@ -15,6 +15,7 @@ from kvserver.proto import rpc_pb2
 from kvserver.runtime.background import Background
 from kvserver.runtime.member_loop import MemberLoop
 from kvserver.runtime.storage_duty import StorageDuty
+from kvserver.services.access import Access
 from kvserver.services.gate import Gate, parse
 from kvserver.transport import Call, Method
 from kvserver.version import SERVER_VERSION
@@ -26,12 +27,18 @@ class MaintenanceService:
     """Handlers of `etcdserverpb.Maintenance`."""
 
     def __init__(
-        self, member: MemberLoop, storage: StorageDuty, background: Background, gate: Gate
+        self,
+        member: MemberLoop,
+        storage: StorageDuty,
+        background: Background,
+        gate: Gate,
+        access: Access,
     ) -> None:
         self._member = member
         self._storage = storage
         self._background = background
         self._gate = gate
+        self._access = access
         self._defragmenting: list[Call] = []
 
     def methods(self, request_bytes_max: int) -> Iterator[Method]:
@@ -47,11 +54,15 @@ class MaintenanceService:
         yield Method(PREFIX + "Status", "unary", status, request_bytes_max)
 
     def alarm(self, call: Call, body: bytes) -> None:
-        """All three actions go through the log (spec/maintenance.md A5)."""
+        """All three actions go through the log (spec/maintenance.md A5). Changes are for admins
+        (P1)."""
         request = parse(rpc_pb2.AlarmRequest, body)
-        self._member.propose(Kind.ALARM, request, body, call)
+        if request.action != rpc_pb2.AlarmRequest.GET:
+            self._access.permit_admin(call)
+        self._member.propose(Kind.ALARM, request, body, call, self._access.identity(call))
 
     def status(self, call: Call, body: bytes) -> bytes:
+        parse(rpc_pb2.StatusRequest, body)
         member = self._member
         status = member.raft_status()
         response = rpc_pb2.StatusResponse(

@@ -91,6 +91,7 @@ class WatchService:
 
         stream.on_writable = resume
         async for body in stream:
+            await self._gate.settle(stream)
             watches.request(parse(rpc_pb2.WatchRequest, body))
             if member.hub.has_work:
                 member.schedule_hub()

@@ -15,9 +15,10 @@ ALLOWED: dict[str, set[str]] = {
     "mvcc": BASE | {"failpoints"},
     "watch": BASE | {"mvcc", "failpoints"},
     "lease": BASE | {"mvcc"},
+    "auth": BASE,
     "membership": BASE,
-    "apply": BASE | {"mvcc", "lease", "membership", "watch"},
-    "member": BASE | {"raft", "apply", "lease", "membership", "mvcc", "failpoints"},
+    "apply": BASE | {"mvcc", "lease", "auth", "membership", "watch"},
+    "member": BASE | {"auth", "raft", "apply", "lease", "membership", "mvcc", "failpoints"},
     "wal": BASE | {"raft", "fs", "failpoints", "logs"},
     "snap": BASE | {"raft", "fs", "failpoints", "logs", "wal"},
     "transport": set(),
@@ -26,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "runtime": BASE
     | {
         "apply",
+        "auth",
         "clock",
         "failpoints",
         "fs",
@@ -44,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
 """What each package may import of kvserver, itself aside. `services` and the composition root may
 import everything below them."""
 
-PURE = ("raft", "mvcc", "watch", "lease", "membership", "apply", "member")
+PURE = ("raft", "mvcc", "watch", "lease", "auth", "membership", "apply", "member")
 IMPURE_MODULES = {"asyncio", "threading", "time", "os", "socket", "random", "uvloop", "datetime"}
 LMDB_FILES = {"lmdb.py", "environment.py", "defragment.py", "flush.py", "snapshot.py"}
 """The files of mvcc/backend that touch the disk."""

@@ -60,7 +60,9 @@ class FakeMember:
         if not self.has_room:
             raise errors.NoSpace
 
-    def propose(self, kind: Kind, request: Any, body: bytes, waiter: Any) -> None:
+    def propose(
+        self, kind: Kind, request: Any, body: bytes, waiter: Any, identity: Any = None
+    ) -> None:
         assert type(request).FromString(body) == request
         self.proposed.append((kind, request))
         if not self.holds_proposals:
