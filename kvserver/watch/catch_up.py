@@ -17,8 +17,8 @@ from kvserver.watch.watcher import Watcher
 
 STEP_WORK_MAX = 3000
 """Units per step, each about a microsecond, so a step stays below limits.SLICE_SECONDS_MAX."""
-READ_WORK = 2
-"""Units for reading and indexing one event."""
+READ_WORK = 4
+"""Units for one event: the store makes it, the slice files it."""
 SERVE_WORK = 3
 """Units for one watcher, besides one for each event it gets."""
 BODIES_MAX = 16
