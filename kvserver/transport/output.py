@@ -35,13 +35,6 @@ _TRAILERS_START = frames.frame(
 )[:5]
 _pack_reply_head = _REPLY_HEAD.pack
 _pack_message_head = _MESSAGE_HEAD.pack
-OK_TAIL_BYTES = _REPLY_TAIL.size
-
-
-def ok_tail(stream_id: int) -> bytes:
-    return _REPLY_TAIL.pack(_TRAILERS_START, stream_id, _TRAILERS)
-
-
 _pack_tail = _REPLY_TAIL.pack
 
 
@@ -192,6 +185,8 @@ class Output:
         while moved and self._blocked and not self.write_paused:
             moved = False
             for stream in tuple(self._blocked.values()):
+                if stream.stream_id not in self._blocked:
+                    continue  # it ended with one before it
                 room = min(self.send_window, stream.send_window, self.frame_bytes_max)
                 if stream.queued_bytes:
                     if room <= 0:

@@ -178,7 +178,7 @@ async def running(
     finally:
         await server.drain(0)
     await run.until(lambda: server.open_connections == 0)
-    assert run.problems == []
+    assert run.problems == [], run.problems
     assert server.open_streams == 0
 
 
