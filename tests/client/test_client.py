@@ -10,8 +10,8 @@ import pytest
 from kvserver.client import CallFailed, Client, ClientConfig, Endpoint
 from kvserver.errors import Code
 from kvserver.proto import rpc_pb2
-from tests.support.auth import enable_auth
-from tests.support.servers import Server, free_ports, kinds, start_cluster
+from tests.support.auth import auth_kinds, enable_auth
+from tests.support.servers import Server, free_ports, kinds, running
 
 pytestmark = pytest.mark.e2e
 
@@ -41,9 +41,8 @@ def test_what_is_no_endpoint(text: str) -> None:
 
 @pytest.fixture(scope="module", params=kinds())
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
-    [one] = start_cluster(request.param, tmp_path_factory.mktemp("client"))
-    yield one
-    one.stop()
+    with running(request.param, tmp_path_factory.mktemp("client")) as [one]:
+        yield one
 
 
 @pytest.fixture
@@ -107,16 +106,15 @@ def test_a_fan_out_answers_for_each_member(client: Client, server: Server, dead:
     assert answers[1].response.raftTerm >= 1
 
 
-@pytest.fixture(scope="module", params=kinds())
+@pytest.fixture(scope="module", params=auth_kinds())
 def guarded(request, tmp_path_factory) -> Iterator[Server]:
     directory: Path = tmp_path_factory.mktemp("guarded")
-    [one] = start_cluster(request.param, directory)
-    client = one.client()
-    client.write(lambda s: s.kv.Put, put(b"/pub/a"), 5)
-    enable_auth(client)
-    client.close()
-    yield one
-    one.stop()
+    with running(request.param, directory) as [one]:
+        client = one.client()
+        client.write(lambda s: s.kv.Put, put(b"/pub/a"), 5)
+        enable_auth(client)
+        client.close()
+        yield one
 
 
 def signed_in(server: Server, user: str, password: str = "pw") -> Client:
@@ -151,7 +149,13 @@ def test_a_token_the_member_forgot_is_renewed(guarded: Server) -> None:
     client.close()
 
 
-def test_credentials_do_no_harm_where_authentication_is_off(server: Server) -> None:
-    client = signed_in(server, "rita")
+@pytest.fixture(params=auth_kinds())
+def open_server(request, tmp_path: Path) -> Iterator[Server]:
+    with running(request.param, tmp_path) as [one]:
+        yield one
+
+
+def test_credentials_do_no_harm_where_authentication_is_off(open_server: Server) -> None:
+    client = signed_in(open_server, "rita")
     assert client.read(lambda s: s.kv.Range, rpc_pb2.RangeRequest(key=b"k"), 5).header.revision
     client.close()

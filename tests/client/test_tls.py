@@ -12,7 +12,7 @@ from kvserver.client import CallFailed, Client, ClientConfig
 from kvserver.errors import Code
 from kvserver.proto import rpc_pb2
 from tests.support.certificates import Authority, Identity
-from tests.support.servers import Server, kinds, start_cluster
+from tests.support.servers import Server, kinds, running
 
 pytestmark = pytest.mark.e2e
 
@@ -52,9 +52,8 @@ def guarded(request, tmp_path_factory) -> Iterator[Guarded]:
         f"--trusted-ca-file={directory / 'ca.crt'}",
         "--client-cert-auth=true",
     ]
-    [server] = start_cluster(request.param, directory, flags=flags, tls=tls)
-    yield Guarded(server, authority, client)
-    server.stop()
+    with running(request.param, directory, flags=flags, tls=tls) as [server]:
+        yield Guarded(server, authority, client)
 
 
 def ask(client: Client) -> int:

@@ -45,10 +45,14 @@ class Visit:
         """No console error, no uncaught exception, no violation of the policy."""
         assert self.complaints == []
 
-    def assert_accessible(self) -> None:
-        """Zero axe violations. Evaluated over the debugging protocol, which no policy binds."""
+    def assert_accessible(self, only: str | None = None) -> None:
+        """Zero axe violations, of one rule or of all. Evaluated over the debugging protocol,
+        which no policy binds."""
         self.page.evaluate(AXE)
-        result: dict[str, Any] = self.page.evaluate("axe.run(document)")
+        options = {"runOnly": [only]} if only else {}
+        result: dict[str, Any] = self.page.evaluate(
+            "options => axe.run(document, options)", options
+        )
         found = [
             f"{violation['id']}: {node['html'][:160]} {node['failureSummary']}"
             for violation in result["violations"]

@@ -13,16 +13,23 @@ from console.models import Account, Cluster, ClusterGrant
 from console.roles import Role
 from kvserver.client import Client
 from kvserver.proto import rpc_pb2
-from tests.support.servers import Server, kinds, start_cluster
+from tests.support.servers import Server, kinds, running
 
 
-@pytest.fixture(scope="session", params=kinds())
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Modules that say ON_EVERY_SERVER run against each kind, the others against one: what they
+    test is the console's own."""
+    if "server" in metafunc.fixturenames:
+        wanted = kinds() if getattr(metafunc.module, "ON_EVERY_SERVER", False) else kinds()[-1:]
+        metafunc.parametrize("server", wanted, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """One member, real etcd or Keydeck."""
-    [one] = start_cluster(request.param, tmp_path_factory.mktemp(request.param))
-    yield one
-    clients.close()
-    one.stop()
+    with running(request.param, tmp_path_factory.mktemp(request.param)) as [one]:
+        yield one
+        clients.close()
 
 
 @pytest.fixture(scope="session")

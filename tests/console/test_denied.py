@@ -12,20 +12,19 @@ from console.gateway import clients
 from console.models import Cluster
 from console.roles import Role
 from tests.console.conftest import Store, browser_of, make_account
-from tests.support.auth import enable_auth
-from tests.support.servers import Server, kinds, start_cluster
+from tests.support.auth import auth_kinds, enable_auth
+from tests.support.servers import Server, running
 
 
-@pytest.fixture(scope="module", params=kinds())
+@pytest.fixture(scope="module", params=auth_kinds())
 def guarded(request, tmp_path_factory) -> Iterator[Server]:
-    [one] = start_cluster(request.param, tmp_path_factory.mktemp("denied"))
-    client = one.client()
-    Store(client).put(b"/pub/a", b"v")
-    enable_auth(client)
-    client.close()
-    yield one
-    clients.close()
-    one.stop()
+    with running(request.param, tmp_path_factory.mktemp("denied")) as [one]:
+        client = one.client()
+        Store(client).put(b"/pub/a", b"v")
+        enable_auth(client)
+        client.close()
+        yield one
+        clients.close()
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import pytest
 from console.etcdctl import Etcdctl, go_string, shell_word
 from tests.support.servers import Server
 
+ON_EVERY_SERVER = True
+
 HOSTILE = [
     b"plain",
     b"with space",

@@ -16,6 +16,8 @@ from console.keys.paging import PAGE_KEYS
 from console.models import AuditRow, Cluster
 from tests.console.conftest import Store
 
+ON_EVERY_SERVER = True
+
 HOSTILE = {
     b"<script>alert(1)</script>": b"<img src=x onerror=alert(1)>",
     "\u202egpj.exe".encode(): "\u202eright to left".encode(),

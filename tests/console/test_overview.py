@@ -15,7 +15,9 @@ from console.models import AuditRow, Cluster
 from console.overview.sampler import Sampler
 from console.roles import Role
 from tests.console.conftest import browser_of, make_account
-from tests.support.servers import Server, free_ports, kinds, start_cluster
+from tests.support.servers import Server, cluster_kinds, free_ports, running
+
+ON_EVERY_SERVER = True
 
 
 def plain(text: str) -> str:
@@ -100,13 +102,11 @@ def test_a_write_that_was_never_sent_is_known_not_to_have_happened(dead_cluster)
     assert AuditRow.objects.get().outcome == "failed"
 
 
-@pytest.fixture(scope="module", params=kinds())
+@pytest.fixture(scope="module", params=cluster_kinds())
 def three(request, tmp_path_factory) -> Iterator[list[Server]]:
-    servers = start_cluster(request.param, tmp_path_factory.mktemp("three"), size=3)
-    yield servers
-    clients.close()
-    for server in servers:
-        server.stop()
+    with running(request.param, tmp_path_factory.mktemp("three"), size=3) as servers:
+        yield servers
+        clients.close()
 
 
 def three_browser(three: list[Server]) -> Browser:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from kvserver.client import Client
 from kvserver.proto import auth_pb2, rpc_pb2
+from tests.support.servers import KEYDECK, kinds
+
+
+def auth_kinds() -> list[str]:
+    """The kinds of server that have the Auth service: Keydeck from the day it is there."""
+    has_auth = find_spec("kvserver.services.auth") is not None
+    return [kind for kind in kinds() if kind != KEYDECK or has_auth]
 
 
 def enable_auth(client: Client) -> None:

@@ -12,7 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +34,11 @@ def kinds() -> list[str]:
     KEYDECK_TEST_SERVERS names."""
     named = os.environ.get("KEYDECK_TEST_SERVERS", "")
     return named.split(",") if named else [ETCD, KEYDECK]
+
+
+def cluster_kinds() -> list[str]:
+    """What can stand in a cluster of several members: a Keydeck member stands alone for now."""
+    return [kind for kind in kinds() if kind != KEYDECK]
 
 
 def program(kind: str) -> list[str]:
@@ -157,6 +163,23 @@ def start_cluster(
             server.stop()
         raise
     return servers
+
+
+@contextmanager
+def running(
+    kind: str,
+    directory: Path,
+    size: int = 1,
+    flags: Sequence[str] = (),
+    tls: Mapping[str, bytes] | None = None,
+) -> Iterator[list[Server]]:
+    """A cluster for the length of a `with`, ended however that ends."""
+    servers = start_cluster(kind, directory, size, flags, tls)
+    try:
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()
 
 
 def command(
