@@ -18,6 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from kvserver import failpoints
 from kvserver.limits import COMPACTION_BATCH_REVISIONS
 from kvserver.mvcc.backend.api import Pair
 from kvserver.mvcc.backend.tables import (
@@ -58,7 +59,9 @@ class Compactions:
         # A hash is only worth keeping if everything up to the previous one is gone (X5).
         job = CompactionJob(store, revision, previous, hashes=previous == self.finished_revision)
         store.compact_revision = revision
+        failpoints.hit("compactBeforeCommitScheduledCompact")
         store.backend.put(META, SCHEDULED_COMPACT_REVISION, revision_key(revision, 0))
+        failpoints.hit("compactAfterCommitScheduledCompact")
         self.jobs.append(job)
         return job
 
@@ -83,7 +86,9 @@ class Compactions:
         if found is not None:
             self.hashes.append(found)
         self.finished_revision = job.revision
+        failpoints.hit("compactBeforeSetFinishedCompact")
         self._store.backend.put(META, FINISHED_COMPACT_REVISION, revision_key(job.revision, 0))
+        failpoints.hit("compactAfterSetFinishedCompact")
 
     def is_read_below(self, revision: int) -> bool:
         return any(reader.revision < revision for reader in self.readers)
@@ -173,7 +178,9 @@ class CompactionJob:
                 break
         if removed:
             removed.sort()
+            failpoints.hit("compactBeforeCommitBatch")
             self._store.backend.remove_revisions(removed)
+            failpoints.hit("compactAfterCommitBatch")
             self._store.counters.compacted += len(removed)
         if not keys:
             self.is_finished = True
