@@ -56,6 +56,9 @@ class Service:
     def broken(self, call: Any, body: bytes) -> bytes:
         raise ZeroDivisionError
 
+    def foreign(self, call: Any, body: bytes) -> bytes:
+        raise OverflowError("a status of its own")
+
     async def slowly(self, call: Any, body: bytes) -> bytes:
         self.arrived.set()
         try:
@@ -106,6 +109,7 @@ class Service:
             "Never": self.never,
             "Refuse": self.refuse,
             "Broken": self.broken,
+            "Foreign": self.foreign,
             "Slowly": self.slowly,
         }
         streams = {"Bidi": self.bidi, "Source": self.source, "Silent": self.silent}
@@ -167,12 +171,19 @@ async def running(
         service.http,
         limits or TransportLimits(),
         log=lambda level, text, fields: entries.append((level, text, fields)),
+        error_status=lambda error: (11, str(error)) if isinstance(error, OverflowError) else None,
         wants_body_stream=lambda method, path: path == "/upload",
     )
     _, port = await server.listen_tcp("127.0.0.1", 0, ssl, **options)
     run = Running(server, service, port)
     run.log = entries
-    loop.set_exception_handler(lambda _, context: run.problems.append(context))
+
+    def problem(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # The gRPC client shares one poller among all loops of a process, also closed ones.
+        if "PollerCompletionQueue" not in str(context.get("message")):
+            run.problems.append(context)
+
+    loop.set_exception_handler(problem)
     try:
         yield run
     finally:

@@ -84,6 +84,7 @@ async def failure(call: Any) -> tuple[grpc.StatusCode, str | None]:
         ("/nothing", "UNIMPLEMENTED", 'malformed method name: "/nothing"'),
         ("/pkg.Svc/Refuse", "FAILED_PRECONDITION", "etcdserver: no — 100% refused"),
         ("/pkg.Svc/Broken", "INTERNAL", "internal error"),
+        ("/pkg.Svc/Foreign", "OUT_OF_RANGE", "a status of its own"),
     ],
 )
 async def test_statuses(channel: grpc.aio.Channel, path: str, status: str, text: str) -> None:
