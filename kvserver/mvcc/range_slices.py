@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from kvserver.mvcc.index import Page
 from kvserver.mvcc.kv_codec import decode_kv, range_kvs, without_value
 from kvserver.mvcc.revision import RevisionKey, bound_after
 from kvserver.proto import kv_pb2, rpc_pb2
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 PAGE_KEYS: Final = 2000
 """Keys looked at in one slice."""
+PAGE_KEYS_MIN: Final = 200
+"""Of the past: many of the keys there are now may not have lived then."""
 FETCH_RECORDS_MIN: Final = 250
 FETCH_BYTES: Final = 1_000_000
 """Records of about this size are fetched in one slice."""
@@ -107,21 +110,24 @@ def _walk(
     store: Store, query: RangeQuery, key: bytes, revisions: list[RevisionKey]
 ) -> Iterator[int]:
     """Go on from `key` until the end of the interval or until enough was found."""
-    bound = bound_after(query.revision)
     following: bytes | None = key
     wanted = query.wanted
-    while following is not None:
+    while following is not None and (wanted is None or len(revisions) < wanted):
         limit = PAGE_KEYS
         if wanted is not None:
-            limit = min(limit, wanted - len(revisions))
-            if not limit:
-                return
-        if query.sees_now(store):
-            page, following = store.index.page(following, query.end, limit)
-        else:
-            page, following = store.index.page_at(following, query.end, limit, bound)
+            limit = min(limit, max(wanted - len(revisions), PAGE_KEYS_MIN))
+        page, following = page_of(store, query, following, limit)
         revisions += page
         yield limit
+    if wanted is not None:
+        del revisions[wanted:]
+
+
+def page_of(store: Store, query: RangeQuery, key: bytes, limit: int) -> Page:
+    """What at most `limit` keys from `key` on have at the query's revision."""
+    if query.sees_now(store):
+        return store.index.page(key, query.end, limit)
+    return store.index.page_at(key, query.end, limit, bound_after(query.revision))
 
 
 def _count(store: Store, query: RangeQuery, answer: Answer) -> Iterator[int]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from kvserver.errors import Code, Compacted, RequestError
 from kvserver.limits import REQUEST_BYTES_MAX
-from kvserver.mvcc import range_slices
 from kvserver.mvcc.kv_codec import length_delimited, range_kvs, varint, without_value
 from kvserver.mvcc.range import RangeQuery, check_range
-from kvserver.mvcc.revision import bound_after
+from kvserver.mvcc.range_slices import PAGE_KEYS_MIN, count, page_of
+from kvserver.mvcc.revision import RevisionKey
 from kvserver.proto import rpc_pb2
 
 if TYPE_CHECKING:
@@ -50,22 +50,24 @@ def chunks(
 
 
 def _chunks(store: Store, query: RangeQuery, header: Callable[[int], bytes]) -> Iterator[bytes]:
-    count = range_slices.count(store, query)
-    left = min(count, query.limit) if query.limit else count
+    total = count(store, query)
+    left = min(total, query.limit) if query.limit else total
     if query.count_only:
         left = 0
     key: bytes | None = query.key
     size = FIRST_CHUNK_KEYS
     pending = b""
-    bound = bound_after(query.revision)
-    while left and key is not None:
+    found: list[RevisionKey] = []
+    while left:
         if query.revision < store.compact_revision:
             raise Compacted
-        revisions, key = store.index.page_at(key, query.end, min(size, left), bound)
-        if not revisions:
-            continue
-        left -= len(revisions)
-        records = store.backend.get_many(revisions)
+        size = min(size, left)
+        while len(found) < size and key is not None:
+            page, key = page_of(store, query, key, max(size - len(found), PAGE_KEYS_MIN))
+            found += page
+        records = store.backend.get_many(found[:size])
+        del found[:size]
+        left -= size
         if query.keys_only:
             records = [without_value(record, keeps_lease=False) for record in records]
         if pending:
@@ -76,8 +78,8 @@ def _chunks(store: Store, query: RangeQuery, header: Callable[[int], bytes]) -> 
         elif len(pending) > REQUEST_BYTES_MAX * 2:
             size = max(size // 2, 1)
     body = header(query.revision) + pending
-    if not query.count_only and query.limit and count > query.limit:
+    if not query.count_only and query.limit and total > query.limit:
         body += b"\x18\x01"
-    if count:
-        body += b"\x20" + varint(count)
+    if total:
+        body += b"\x20" + varint(total)
     yield length_delimited(b"\x0a", body)

@@ -212,3 +212,15 @@ def test_a_job_of_a_store_that_was_rebuilt_is_over(rig: Rig) -> None:
 
 def _put_then_delete(key: bytes) -> Txn:
     return txn(txn(Put(key=key)), txn(Delete(key=key)))
+
+
+def test_a_key_that_came_back_before_the_job_came_to_it(rig: Rig) -> None:
+    """What is left of it is one first put, about which the next compaction has nothing to do."""
+    job = rig.store.compact(7)
+    rig.put(b"a", b"3")
+    finish(job)
+    assert mains(rig) == ["6", "7", "8"]
+    rig.compact(8)
+    assert mains(rig) == ["6", "7", "8"]
+    (a, *_) = rig.all().kvs
+    assert (a.create_revision, a.version) == (8, 1)

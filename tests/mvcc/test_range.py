@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kvserver.errors import Compacted, EmptyKey, FutureRev, InvalidSortOption
+from kvserver.errors import Compacted, EmptyKey, FatalError, FutureRev, InvalidSortOption
 from kvserver.mvcc import range_slices
 from kvserver.mvcc.range import check_range
 from tests.mvcc.rig import ALL, Put, Range, Rig, finish, keys, txn
@@ -318,3 +318,33 @@ def test_the_last_keys_of_many(monkeypatch: pytest.MonkeyPatch, revision: int) -
     assert (response.more, response.count) == (True, 30)
     response = rig.range(b"k", b"k02", sort_order=DESCEND, limit=2, revision=revision)
     assert (keys(response), response.more) == ([b"k01", b"k00"], False)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "more"),
+    [
+        ({"sort_order": DESCEND}, [b"c", b"bb", b"b"], False),
+        ({"sort_order": DESCEND, "limit": 2}, [b"c", b"bb"], True),
+        ({"sort_target": MOD, "sort_order": DESCEND}, [b"bb", b"c", b"b"], False),
+        ({"sort_target": MOD, "limit": 1}, [b"b"], True),
+        ({"limit": 2}, [b"b", b"bb"], True),
+    ],
+)
+def test_orders_behind_a_filter_that_needs_the_record(
+    rig: Rig, options: dict[str, int], expected: list[bytes], more: bool
+) -> None:
+    """R6, R7, R9."""
+    response = rig.all(min_create_revision=3, **options)
+    assert (keys(response), response.more, response.count) == (expected, more, 4)
+
+
+@pytest.mark.parametrize("end", [b"", b"l"])
+def test_a_record_that_is_missing_is_fatal(end: bytes) -> None:
+    """style.md: the index promised it, so the member must not go on."""
+    rig = Rig()
+    rig.put(b"k")
+    rig.backend.remove_revisions(rig.records())
+    with pytest.raises(FatalError):
+        rig.range(b"k", end)
+    with pytest.raises(FatalError):
+        rig.store.kv_at(b"k", 2)

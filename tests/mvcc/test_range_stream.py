@@ -141,3 +141,13 @@ def test_the_rules_of_range_hold(rig: Rig) -> None:
 def test_chunks_stay_below_a_slice(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(range_stream, "CHUNK_KEYS_MAX", 30)
     assert [len(chunk.kvs) for chunk in stream(rig)] == [10, 20, 30, 30, 10]
+
+
+def test_keys_that_lived_and_died_in_between(rig: Rig) -> None:
+    """S2: a chunk may have nothing to show; there is no message for it."""
+    revision = rig.store.revision
+    for number in range(50):
+        rig.put(b"a%03d" % number)
+    chunks = stream(rig, revision=revision)
+    assert [len(chunk.kvs) for chunk in chunks] == [10, 20, 40, 30]
+    assert (chunks[0].kvs[0].key, chunks[-1].count) == (b"k000", 100)

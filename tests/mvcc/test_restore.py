@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.mvcc.rig import ALL, Put, Rig, keys, txn
+import pytest
+
+from tests.mvcc.rig import ALL, Put, Rig, finish, keys, txn
 
 
 def everything(rig: Rig) -> list[Any]:
@@ -113,3 +115,18 @@ def test_long_keys() -> None:
     rig.reopen()
     assert [len(key) for key in keys(rig.all())] == [200, 20_000]
     assert [len(kv.key) for kv in rig.all(keys_only=True).kvs] == [200, 20_000]
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_the_revision_outlives_the_records(is_finished: bool) -> None:
+    """Z5: older releases drop the tombstone at exactly C too, and their data is restored here."""
+    rig = Rig()
+    rig.put(b"a")
+    rig.delete(b"a")
+    job = rig.store.compact(3)
+    if is_finished:
+        finish(job)
+    rig.backend.remove_revisions(rig.records())
+    rig.reopen()
+    assert (rig.store.revision, rig.store.compact_revision) == (3, 3)
+    assert rig.put(b"a").header.revision == 4

@@ -110,6 +110,7 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Everything that is done in slices is done in many, and few births are remembered."""
     monkeypatch.setattr(range, "STEP_COST", 1)
     monkeypatch.setattr(range_slices, "PAGE_KEYS", 2)
+    monkeypatch.setattr(range_slices, "PAGE_KEYS_MIN", 1)
     monkeypatch.setattr(range_slices, "FETCH_RECORDS_MIN", 1)
     monkeypatch.setattr(index, "CHANGES_MAX", 6)
     monkeypatch.setattr(hash_module, "STEP_RECORDS", 3)
