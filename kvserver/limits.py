@@ -44,11 +44,14 @@ COMPACTION_BATCH_REVISIONS = 1000
 COMPACTION_SLEEP_SECONDS = 0.01
 
 # Loop
+SLOW_APPLY_SECONDS = 0.1
+"""`--warning-apply-duration`: slower work is logged."""
 SLICE_SECONDS_MAX = 0.004
 """No request or background job holds the loop longer than this at a time (design D6)."""
 
 # Leases (spec/lease.md)
 LEASE_TTL_SECONDS_MAX = 9_000_000_000
+CHECKPOINTS_PER_ENTRY_MAX = 1000
 LEASE_REVOKES_PER_ROUND_MAX = 500
 LEASE_EXPIRY_INTERVAL_SECONDS = 0.5
 LEASE_REVOKES_IN_FLIGHT_MAX = 16

@@ -28,6 +28,8 @@ from kvserver.errors import FatalError
 from kvserver.fs import RealFileSystem
 from kvserver.lease.lessor import ttl_seconds_min
 from kvserver.limits import (
+    FLUSH_INTERVAL_SECONDS,
+    FLUSH_RECORDS_MAX,
     GRPC_OVERHEAD_BYTES,
     QUOTA_BYTES_DEFAULT,
     QUOTA_BYTES_WARN,
@@ -181,6 +183,8 @@ class MemberServer:
         header.set_term(node.term)
         background = self._background = Background(loop, self._clock, self._log)
         background.compaction_sleep_seconds = config.compaction_sleep_interval
+        background.warning_seconds = config.warning_apply_duration
+        state.store.compactions.batch_revisions = config.compaction_batch_limit
         storage = self._storage = StorageDuty(
             loop=loop,
             clock=self._clock,
@@ -193,6 +197,8 @@ class MemberServer:
             node=node,
             membership=state.membership,
             snapshot_index=found.snapshot_index,
+            flush_interval_seconds=config.backend_batch_interval or FLUSH_INTERVAL_SECONDS,
+            flush_records=config.backend_batch_limit or FLUSH_RECORDS_MAX,
             snapshot_entries=config.snapshot_count,
             catch_up_entries=config.snapshot_catchup_entries,
             log=self._log,
@@ -230,6 +236,7 @@ class MemberServer:
             on_leader=self._publish,
             log=self._log,
         )
+        member.warning_seconds = config.warning_apply_duration
         storage.on_room = member.wake
         if state.interrupted_compaction is not None:
             background.add_compaction(state.interrupted_compaction)
@@ -288,15 +295,18 @@ class MemberServer:
         config, member = self._config, self._member
         size = config.max_request_bytes + GRPC_OVERHEAD_BYTES
         background = self._background
-        yield from KVService(member, background, gate, access, config.max_txn_ops).methods(size)
+        kv = KVService(member, background, gate, access, config.max_txn_ops)
+        yield from kv.methods(size)
         guard = LeaderGuard(member, self._loop, config.election_timeout / 1000)
         interval = config.watch_progress_notify_interval
         yield from WatchService(
             member, gate, guard, random.random, interval, access.permit_watch
         ).methods(size)
-        yield from LeaseService(member, gate, guard, authorize=access.permit_lease_keys).methods(
-            size
-        )
+        lease = LeaseService(member, gate, guard, authorize=access.permit_lease_keys)
+        yield from lease.methods(size)
+        queues = Queues(InnerClient(member, kv, lease, access))
+        yield from LockService(queues, gate).methods(size)
+        yield from ElectionService(queues, gate, guard).methods(size)
         yield from ClusterService(member, gate).methods(size)
         yield from MaintenanceService(member, self._storage, background, gate, access).methods(size)
         yield from AuthService(
@@ -315,6 +325,7 @@ class MemberServer:
             local_member_id=f"{self._recovered.member_id:x}",
             data_dir=self._config.data_dir,
         )
+        self._loop.set_exception_handler(self._callback_failed)
         self._append.start()
         self._flush.start()
         await self._serve_failpoints()
@@ -371,6 +382,15 @@ class MemberServer:
         if not self._fatal.done():
             self._member.stop()
             self._fatal.set_exception(error)
+
+    def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback of the loop raised. A socket's trouble is its own; anything else may have left
+        state half changed, and a member that guesses is worse than one that stops."""
+        error = context.get("exception")
+        if isinstance(error, OSError) or error is None or "transport" in context:
+            self._log.warn(str(context.get("message", "event loop")), error=repr(error))
+            return
+        self._die(error)
 
     async def _listen(
         self,
@@ -479,6 +499,8 @@ def refuse_what_is_missing(config: Config) -> None:
 
 def founding_urls(config: Config) -> tuple[str, ...]:
     """This member's peer URLs in the initial cluster (spec/cluster.md §2.1)."""
+    if config.initial_cluster_state != "new":
+        raise FatalError("joining an existing cluster is not supported by this release")
     others = {name for name in config.initial_cluster if name != config.name}
     if config.name not in config.initial_cluster:
         raise FatalError(

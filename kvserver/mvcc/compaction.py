@@ -43,10 +43,12 @@ STEP_KEYS = 2000
 class Compactions:
     """The compactions of a store that are not finished, and the hashes of those that are."""
 
-    __slots__ = ("_store", "finished_revision", "hashes", "jobs", "readers")
+    __slots__ = ("_store", "batch_revisions", "finished_revision", "hashes", "jobs", "readers")
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.batch_revisions = COMPACTION_BATCH_REVISIONS
+        """Records removed per step; `--compaction-batch-limit`."""
         self.jobs: deque[CompactionJob] = deque()
         self.finished_revision = store.compact_revision
         self.hashes: deque[KVHash] = deque(maxlen=HASHES_MAX)
@@ -172,9 +174,10 @@ class CompactionJob:
     def _remove(self, keys: set[bytes]) -> None:
         index = self._store.index
         removed: list[RevisionKey] = []
+        batch = self._store.compactions.batch_revisions
         for _ in range(min(len(keys), STEP_KEYS)):
             removed += index.compact_key(keys.pop(), self.revision, self._bound)
-            if len(removed) >= COMPACTION_BATCH_REVISIONS:
+            if len(removed) >= batch:
                 break
         if removed:
             removed.sort()

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from kvserver import errors
 from kvserver.clock import Clock
-from kvserver.limits import COMPACTION_SLEEP_SECONDS
+from kvserver.limits import COMPACTION_SLEEP_SECONDS, SLOW_APPLY_SECONDS
 from kvserver.logs import Logger
 from kvserver.member.proposal import Waiter
 
@@ -48,6 +48,7 @@ class Background:
         self._compaction_waiters: list[Callable[[], None]] = []
         self._compaction_started = 0.0
         self._is_stopped = False
+        self.warning_seconds = SLOW_APPLY_SECONDS
         self.compaction_sleep_seconds = COMPACTION_SLEEP_SECONDS
         self.on_compacted: Callable[[Callable[[], None]], None] = lambda done: done()
         """Told when compactions have finished; calls back once that is durable."""
@@ -68,6 +69,20 @@ class Background:
 
     def again(self, run: _SlicedRun) -> None:
         self._loop.call_soon(run.step)
+
+    def note_end(self, started: float) -> None:
+        """A sliced read has been answered (spec/observability.md §6)."""
+        took = self._clock.monotonic() - started
+        if took > self.warning_seconds:
+            self._log.warn(
+                "apply request took too long",
+                took=took,
+                expected_duration=self.warning_seconds,
+                prefix="read-only range ",
+            )
+
+    def now(self) -> float:
+        return self._clock.monotonic()
 
     @property
     def is_stopped(self) -> bool:
@@ -116,7 +131,7 @@ class _SlicedRun:
     """One job and who waits for it. No cycle: a cursor that is over must be gone at once, because
     compaction waits for those that are not (mvcc/compaction.py)."""
 
-    __slots__ = ("_abandon", "_background", "_call", "_job", "_reply")
+    __slots__ = ("_abandon", "_background", "_call", "_job", "_reply", "_started")
 
     def __init__(
         self,
@@ -131,6 +146,7 @@ class _SlicedRun:
         self._call = call
         self._reply = reply
         self._abandon = abandon
+        self._started = background.now()
 
     def step(self) -> None:
         call = self._call
@@ -146,6 +162,7 @@ class _SlicedRun:
             call.fail(error.code, error.message)
         else:
             call.reply(body)
+            self._background.note_end(self._started)
 
 
 class PhysicalWaiter:

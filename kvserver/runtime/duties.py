@@ -13,6 +13,7 @@ from kvserver import errors
 from kvserver.apply.command import Kind
 from kvserver.clock import Clock
 from kvserver.limits import (
+    CHECKPOINTS_PER_ENTRY_MAX,
     LEASE_EXPIRY_INTERVAL_SECONDS,
     LEASE_REVOKES_IN_FLIGHT_MAX,
     LEASE_REVOKES_PER_ROUND_MAX,
@@ -20,7 +21,7 @@ from kvserver.limits import (
 )
 from kvserver.member.compactor import Compactor
 from kvserver.member.proposal import CallbackWaiter
-from kvserver.proto import rpc_pb2
+from kvserver.proto import internal_pb2, rpc_pb2
 from kvserver.runtime.lag import LagProbe
 from kvserver.runtime.member_loop import MemberLoop
 from kvserver.runtime.storage_duty import StorageDuty
@@ -55,6 +56,7 @@ class Duties:
         self._every("tick", self._heartbeat_seconds, self._tick)
         self._every("leases", LEASE_EXPIRY_INTERVAL_SECONDS, self._collect_expired)
         self._every("purge", PURGE_INTERVAL_SECONDS, self._storage.purge)
+        self._every("checkpoints", LEASE_EXPIRY_INTERVAL_SECONDS, self._checkpoint_leases)
         if self._compactor is not None:
             self._every("compact", min(self._compactor.step_seconds, 1.0), self._auto_compact)
 
@@ -114,6 +116,21 @@ class Duties:
         if error is None:
             self._member.counters.leases_expired += 1
         self._revoke_some()
+
+    def _checkpoint_leases(self) -> None:
+        """Remember how long leases have left, so that a new leader need not start them anew
+        (spec/lease.md §9)."""
+        member = self._member
+        due = member.lessor.due_checkpoints(self._clock.monotonic(), CHECKPOINTS_PER_ENTRY_MAX)
+        if not due or not member.is_leader or member.is_stopped:
+            return
+        request = internal_pb2.LeaseCheckpointRequest()
+        for lease_id, remaining_seconds in due:
+            request.checkpoints.add(ID=lease_id, remaining_TTL=remaining_seconds)
+        try:
+            member.propose(Kind.LEASE_CHECKPOINT, request, request.SerializeToString(), None)
+        except errors.RequestError:
+            return  # lost until the next is due: a checkpoint only ever helps
 
     # -- auto-compaction (spec/kv.md §10)
 

@@ -20,7 +20,7 @@ from kvserver.apply.applier import Applier
 from kvserver.apply.command import HeaderEncoder, Kind, decode_command, encode_command
 from kvserver.auth.identity import NOBODY, Identity
 from kvserver.clock import Clock
-from kvserver.limits import SLICE_SECONDS_MAX, UNAPPLIED_ENTRIES_MAX
+from kvserver.limits import SLICE_SECONDS_MAX, SLOW_APPLY_SECONDS, UNAPPLIED_ENTRIES_MAX
 from kvserver.logs import Logger
 from kvserver.member.conf_changes import ConfChanges
 from kvserver.member.header import HeaderBytes
@@ -102,6 +102,7 @@ class MemberLoop:
         self.is_leader = False
         self.is_learner = False
         self.is_stopped = False
+        self.warning_seconds = SLOW_APPLY_SECONDS
         self.quota_bytes = applier.quota_bytes
         self.request_timeout_seconds = request_timeout_seconds
         self._election_timeout_seconds = election_timeout_seconds
@@ -293,16 +294,19 @@ class MemberLoop:
 
     def _apply_slice(self, queue: deque[Entry]) -> None:
         monotonic = self.clock.monotonic
-        now = monotonic()
+        now = looked = monotonic()
         end = now + SLICE_SECONDS_MAX
         left = ENTRIES_PER_CLOCK_LOOK
         while queue:
             entry = queue.popleft()
             self._apply_entry(entry, now)
             left -= 1
-            if not left:
+            if not left or not queue:
                 left = ENTRIES_PER_CLOCK_LOOK
-                if monotonic() > end:
+                looked, last_look = monotonic(), looked
+                if looked - last_look > self.warning_seconds:
+                    self._warn_of_slow_apply(entry, looked - last_look)
+                if looked > end:
                     break
         if self._refusal is errors.RequestTooManyRequests and len(queue) < UNAPPLIED_ENTRIES_MAX:
             self._refusal = None
@@ -312,6 +316,19 @@ class MemberLoop:
         if self.applier.is_over_quota:
             self.applier.is_over_quota = False
             self.raise_nospace()
+
+    def _warn_of_slow_apply(self, entry: Entry, took_seconds: float) -> None:
+        """One of the last few entries was slow (spec/observability.md §6). Its contents are not
+        logged: they may hold values."""
+        self.counters.slow_applies += 1
+        self._log.warn(
+            "apply request took too long",
+            took=took_seconds,
+            expected_duration=self.warning_seconds,
+            prefix="",
+            index=entry.index,
+            size=len(entry.data),
+        )
 
     def _apply_entry(self, entry: Entry, now: float) -> None:
         index, term, kind_of_entry, data = entry

@@ -16,8 +16,6 @@ from typing import Any
 from kvserver.clock import Clock
 from kvserver.limits import (
     FLUSH_BYTES_MAX,
-    FLUSH_INTERVAL_SECONDS,
-    FLUSH_RECORDS_MAX,
     UNFLUSHED_BYTES_MAX,
 )
 from kvserver.logs import Logger
@@ -63,6 +61,8 @@ class StorageDuty:
         node: RawNode,
         membership: Membership,
         snapshot_index: int,
+        flush_interval_seconds: float,
+        flush_records: int,
         snapshot_entries: int,
         catch_up_entries: int,
         log: Logger,
@@ -82,6 +82,8 @@ class StorageDuty:
         self._node = node
         self._membership = membership
         self._snapshot_index = snapshot_index
+        self._flush_interval_seconds = flush_interval_seconds
+        self._flush_records = flush_records
         self._snapshot_entries = snapshot_entries
         self._catch_up_entries = catch_up_entries
         self._log = log
@@ -130,12 +132,12 @@ class StorageDuty:
         self._applied_index = index
         self.backend.commit_marks(index, term, self._conf_state_bytes)
         if (
-            self.backend.pending_records >= FLUSH_RECORDS_MAX
+            self.backend.pending_records >= self._flush_records
             or self.backend.pending_bytes >= FLUSH_BYTES_MAX
         ):
             self.flush_now()
         elif self._timer is None:
-            self._timer = self._loop.call_later(FLUSH_INTERVAL_SECONDS, self.flush_now)
+            self._timer = self._loop.call_later(self._flush_interval_seconds, self.flush_now)
 
     def flush_now(self) -> None:
         """Start a flush, or have one follow the job under way."""
@@ -190,7 +192,7 @@ class StorageDuty:
                 return
             job = self.backend.begin_defragment()
             if job is None:
-                self._loop.call_later(FLUSH_INTERVAL_SECONDS, begin)
+                self._loop.call_later(self._flush_interval_seconds, begin)
                 return
             self._is_job_under_way = True
             self._flush.submit(job, copied)
