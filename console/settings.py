@@ -3,6 +3,19 @@
 Importing this module writes nothing and starts nothing. Secrets live in files beside the
 database, never in it; `manage.py serve` creates them, and without them a process gets a
 random secret that ends with it.
+
+    KEYDECK_DATA_DIR          where everything is kept (./data)
+    KEYDECK_DATABASE_URL      sqlite:///path, postgresql://... or mysql://... (SQLite in the data dir)
+    KEYDECK_REDIS_URL         channel layer for several console processes (in memory)
+    KEYDECK_HTTPS             1 behind TLS: secure cookies, HSTS, redirect
+    KEYDECK_BEHIND_PROXY      1 when X-Forwarded-Proto comes from a proxy that sets it itself
+    KEYDECK_ALLOWED_HOSTS     host names, with commas (localhost,127.0.0.1,[::1])
+    KEYDECK_TRUSTED_ORIGINS   https://... origins of forms and sockets beside the host itself
+    KEYDECK_SESSION_HOURS     a session ends this long after sign-in (10)
+    KEYDECK_SECRET_KEY, KEYDECK_ENCRYPTION_KEY   instead of the files
+    KEYDECK_LOG_LEVEL         (WARNING)
+    KEYDECK_MEMBER_COMMAND    what `serve` starts as the member (python -m kvserver)
+    KEYDECK_DEBUG             1 for development
 """
 
 import os

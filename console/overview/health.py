@@ -254,7 +254,8 @@ def _is_worth_a_line(row: Row) -> bool:
 def _absence(row: Row) -> str:
     if row.state == "not started":
         return f"Member {row.member.label} was added and has not started."
-    return f"{row.member.label} does not answer."
+    why = f" ({row.member.failure})" if row.member.failure else ""
+    return f"{row.member.label} does not answer{why}."
 
 
 def _alarm_line(kind: str, members: list[str]) -> str:

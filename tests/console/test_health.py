@@ -29,7 +29,7 @@ def member(number: int, *, is_learner: bool = False, **status: Any) -> Member:
 
 
 def dead(number: int) -> Member:
-    return Member(number, f"m{number}", False, (), None, "UNAVAILABLE: connection refused")
+    return Member(number, f"m{number}", False, (), None, "connection refused")
 
 
 def test_a_healthy_cluster() -> None:
@@ -46,7 +46,8 @@ def test_a_dead_member_is_a_row_and_a_warning() -> None:
     assert health.level is Level.WARN
     assert health.chip == "2 of 3 healthy"
     assert health.sentence == (
-        "m3 does not answer. One more failure and writes stop. Leader m1, term 4. No alarms."
+        "m3 does not answer (connection refused). One more failure and writes stop. "
+        "Leader m1, term 4. No alarms."
     )
     assert health.rows[2].state == "unreachable"
     assert health.survives == 0
