@@ -50,6 +50,8 @@ class Sample:
 
     values: dict[str, float]
     generator_share: float = 0.0
+    cpu_seconds_per_call: float = 0.0
+    """Of the server; the figure that holds on a busy machine too. 0 where calls differ."""
 
 
 @dataclass
@@ -81,8 +83,9 @@ def _check_read(target: Target, result: Result, reply_bytes: int) -> None:
         raise Doubtful(f"{target.label}: {result.data_bytes} bytes read, {wanted:.0f} expected")
 
 
-def _rate_sample(name: str, result: Result) -> Sample:
-    return Sample({name: result.rate}, result.generator_share)
+def _rate_sample(name: str, result: Result, cpu_before: float, target: Target) -> Sample:
+    cpu = target.cpu_seconds() - cpu_before
+    return Sample({name: result.rate}, result.generator_share, cpu / result.calls)
 
 
 def put_alone(run: Run, target: Target) -> Sample:
@@ -110,9 +113,10 @@ def put_many(run: Run, target: Target) -> Sample:
     first = run.fresh_keys(target, count)
     with Swarm(target.address, requests.PUT, 100) as swarm:
         swarm.prepare(requests.put_bodies(first, count, b"/bench/p/"))
+        cpu = target.cpu_seconds()
         result = swarm.run(10)
     _check_written(target, before, count)
-    return _rate_sample("put 100x10", result)
+    return _rate_sample("put 100x10", result, cpu, target)
 
 
 def txn_create(run: Run, target: Target) -> Sample:
@@ -122,9 +126,10 @@ def txn_create(run: Run, target: Target) -> Sample:
     first = run.fresh_keys(target, count)
     with Swarm(target.address, requests.TXN, 100) as swarm:
         swarm.prepare(requests.create_bodies(first, count, b"/bench/t/"))
+        cpu = target.cpu_seconds()
         result = swarm.run(10)
     _check_written(target, before, count)
-    return _rate_sample("txn create 100x10", result)
+    return _rate_sample("txn create 100x10", result, cpu, target)
 
 
 def load_small(run: Run, target: Target) -> None:
@@ -142,9 +147,10 @@ def _get(name: str, *, serializable: bool, deadlines: bool) -> Callable[[Run, Ta
             raise Doubtful(f"{target.label}: a read does not find what was put")
         with Swarm(target.address, requests.RANGE, 100, deadlines=deadlines) as swarm:
             swarm.prepare(bodies)
+            cpu = target.cpu_seconds()
             result = swarm.run(10)
         _check_read(target, result, one.ByteSize() - 4)
-        return _rate_sample(name, result)
+        return _rate_sample(name, result, cpu, target)
 
     return measure
 
@@ -164,9 +170,10 @@ def range_1000(run: Run, target: Target) -> Sample:
         raise Doubtful(f"{target.label}: {len(one.kvs)} keys in a range of 1000")
     with Swarm(target.address, requests.RANGE, 10) as swarm:
         swarm.prepare(bodies)
+        cpu = target.cpu_seconds()
         result = swarm.run(2)
     _check_read(target, result, one.ByteSize())
-    return _rate_sample("range of 1000 keys", result)
+    return _rate_sample("range of 1000 keys", result, cpu, target)
 
 
 def lease_keepalive(run: Run, target: Target) -> Sample:
@@ -174,18 +181,21 @@ def lease_keepalive(run: Run, target: Target) -> Sample:
     for number in range(1, 1001):
         target.lease.LeaseGrant(rpc.LeaseGrantRequest(ID=number + 5_000_000, TTL=600), timeout=30)
     leases = [number + 5_000_000 for number in range(1, 1001)]
+    cpu = target.cpu_seconds()
     try:
         result = keep_alive(target.address, leases, run.scale.keepalives, connections=10, window=50)
+        sample = _rate_sample("lease keep-alives", result, cpu, target)
     finally:
         for lease in leases:
             target.lease.LeaseRevoke(rpc.LeaseRevokeRequest(ID=lease), timeout=30)
-    return _rate_sample("lease keep-alives", result)
+    return sample
 
 
 def watch_fan_out(run: Run, target: Target) -> Sample:
     """1000 watchers on one key (10 connections x 10 streams x 10 watchers), put again and again."""
+    cpu = target.cpu_seconds()
     result = fan_out(target.address, puts=run.scale.watch_puts, connections=10, streams=10, each=10)
-    return _rate_sample("watch deliveries", result)
+    return _rate_sample("watch deliveries", result, cpu, target)
 
 
 def million(run: Run, target: Target) -> Sample:

@@ -53,12 +53,15 @@ class Figures:
 
     labels: tuple[str, str]
     values: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+    cpu: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     generator_share: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def add(self, side: int, sample: Sample) -> None:
         for name, value in sample.values.items():
             self.values.setdefault(name, ([], []))[side].append(value)
+            if sample.cpu_seconds_per_call:
+                self.cpu.setdefault(name, ([], []))[side].append(sample.cpu_seconds_per_call)
             share = max(self.generator_share.get(name, 0.0), sample.generator_share)
             self.generator_share[name] = share
 
@@ -89,6 +92,19 @@ def table(figures: Figures, title: Sequence[str]) -> str:
         shown = "—" if ratio is None else f"{ratio:.2f}{flag}"
         arrow = "↑" if row.more_is_better else "↓"
         lines.append(f"| {name} {arrow} | {cells[0]} | {cells[1]} | {shown} | {row.budget} |")
+    lines += _cpu_table(figures)
     lines += ["", "↑ more is better, ↓ less is better; 256-byte values; medians of all rounds."]
     lines += figures.notes
     return "\n".join(lines) + "\n"
+
+
+def _cpu_table(figures: Figures) -> list[str]:
+    """Server processor time per call: what a figure would be bound by on as many cores as wanted,
+    and hardly disturbed by what else the machine does."""
+    lines = ["", "| server CPU per call ↓ | " + " | ".join(figures.labels) + " | ratio |"]
+    lines.append("|---|---:|---:|---:|")
+    for name, (reference, subject) in figures.cpu.items():
+        if reference and subject:
+            one, other = median(reference) * 1e6, median(subject) * 1e6
+            lines.append(f"| {name} | {one:.1f} µs | {other:.1f} µs | {other / one:.2f} |")
+    return lines if len(lines) > 3 else []

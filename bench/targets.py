@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -76,6 +77,12 @@ class Target:
 
     def defragment(self) -> None:
         self.maintenance.Defragment(rpc.DefragmentRequest(), timeout=CALL_SECONDS_MAX)
+
+    def cpu_seconds(self) -> float:
+        """Processor time the member has used so far, in user and kernel mode."""
+        # The command name may hold blanks: fields are counted from its closing parenthesis.
+        stat = Path(f"/proc/{self.server.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
     def loop_lag_seconds(self) -> float | None:
         """The event loop's worst lag so far, where the member reports one (Keydeck does)."""

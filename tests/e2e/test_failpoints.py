@@ -12,6 +12,7 @@ from kvserver.proto import rpc_pb2 as rpc
 from kvserver.proto import rpc_pb2_grpc as services
 from tests.e2e.ledger import Ledger, Load, audit
 from tests.e2e.test_crashes import Housekeeping
+from tests.support.etcd_binaries import REPOSITORY
 from tests.support.served import skip_unless_served
 from tests.support.servers_proc import ServerProcess, wait_until
 
@@ -36,6 +37,12 @@ UNDER_COMPACTION = (
     "compactAfterSetFinishedCompact",
 )
 UNDER_DEFRAGMENTATION = ("defragBeforeCopy", "defragBeforeRename")
+
+
+def is_placed(name: str) -> bool:
+    """Whether our flow has the moment at all: some module but the list itself names it."""
+    sources = (REPOSITORY / "kvserver").rglob("*.py")
+    return any(f'"{name}"' in p.read_text() for p in sources if p.name != "failpoints.py")
 
 
 class Failpoints:
@@ -70,6 +77,8 @@ def member(make_member, failpoint_port: int) -> ServerProcess:  # type: ignore[n
 
 @pytest.mark.parametrize("name", UNDER_WRITES + UNDER_COMPACTION + UNDER_DEFRAGMENTATION)
 def test_death_at_a_place(member: ServerProcess, failpoint_port: int, name: str) -> None:
+    if not is_placed(name):
+        pytest.skip(f"{name} is listed but is nowhere in the flow yet")
     ledger = Ledger()
     with contextlib.ExitStack() as stack:
         load = stack.enter_context(Load(member, ledger, 0))
