@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 HASHES_MAX = 10
 """Compaction hashes that are remembered (X5)."""
+STEP_RECORDS = 2000
+"""Records hashed in a step: between two steps there is a pause, so they are as long as may be."""
 STEP_KEYS = 2000
 """Keys looked at in a step, well below limits.SLICE_SECONDS_MAX."""
 
@@ -124,7 +126,11 @@ class CompactionJob:
         self._unseen: Iterator[bytes] | None = None
         """Keys that the first pass has not come to; None when there is no first pass."""
         self._doomed: set[RevisionKey] = set()
-        self._scan = HashScan(store.backend, revision, previous, self._kept) if hashes else None
+        self._scan = (
+            HashScan(store.backend, revision, previous, self._kept, STEP_RECORDS)
+            if hashes
+            else None
+        )
         self._hash: KVHash | None = None
 
     def step(self) -> bool:

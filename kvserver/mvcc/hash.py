@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SEED = crc32c(b"key")
 """The name of the table comes first."""
 STEP_RECORDS = 500
+"""Each may need its key looked up among a million."""
 STEP_BYTES = 4_000_000
 
 Kept = Callable[[list[Pair]], list[Pair]]
@@ -55,9 +56,17 @@ class HashScan:
         "_limit",
         "_next",
         "_revision",
+        "_step_records",
     )
 
-    def __init__(self, backend: Backend, revision: int, compact_revision: int, kept: Kept) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        revision: int,
+        compact_revision: int,
+        kept: Kept,
+        step_records: int,
+    ) -> None:
         self._backend = backend
         self._revision = revision
         self._compact_revision = compact_revision
@@ -65,7 +74,8 @@ class HashScan:
         self._bound = bound_after(revision)
         self._compact_bound = bound_after(compact_revision)
         self._next = FIRST
-        self._limit = STEP_RECORDS
+        self._step_records = step_records
+        self._limit = step_records
         self._counted = SEED
         self._all: int | None = SEED
         """The hash if no key should turn out to live at `revision`: then every record counts, not
@@ -81,7 +91,7 @@ class HashScan:
         is_last = len(pairs) < self._limit
         self._next = pairs[-1][0] + b"\0"
         size = sum(len(record) for _, record in pairs)
-        self._limit = max(1, min(STEP_RECORDS, len(pairs) * STEP_BYTES // (size + 1)))
+        self._limit = max(1, min(self._step_records, len(pairs) * STEP_BYTES // (size + 1)))
         self._add(self._without_tombstones_at_compact_revision(pairs))
         return is_last
 
@@ -115,7 +125,7 @@ class HashJob:
         self.hash = known
         self._store = store
         kept = _live_at(store.index, bound_after(revision))
-        self._scan = HashScan(store.backend, revision, store.compact_revision, kept)
+        self._scan = HashScan(store.backend, revision, store.compact_revision, kept, STEP_RECORDS)
 
     def step(self) -> bool:
         if self.hash is None and self._scan.step():

@@ -6,6 +6,7 @@ import pytest
 from crc32c import crc32c
 
 from kvserver.errors import Compacted, FutureRev
+from kvserver.mvcc import compaction
 from kvserver.mvcc import hash as hash_module
 from kvserver.mvcc.hash import KVHash
 from kvserver.proto import rpc_pb2
@@ -20,6 +21,7 @@ BARE = 1084519789
 def rig(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """The history of case 40."""
     monkeypatch.setattr(hash_module, "STEP_RECORDS", request.param)
+    monkeypatch.setattr(compaction, "STEP_RECORDS", request.param)
     rig = Rig(LEASE)
     rig.put(b"a", b"1")
     rig.put(b"a", b"2", lease=LEASE)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kvserver.errors import DuplicateKey, RequestError
+from kvserver.mvcc import compaction, index, range, range_slices
 from kvserver.mvcc import hash as hash_module
-from kvserver.mvcc import index, range, range_slices
 from kvserver.mvcc.backend.memory import MemoryBackend
 from kvserver.mvcc.compaction import CompactionJob
 from kvserver.mvcc.range import RangeCursor
@@ -114,6 +114,8 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(range_slices, "FETCH_RECORDS_MIN", 1)
     monkeypatch.setattr(index, "CHANGES_MAX", 6)
     monkeypatch.setattr(hash_module, "STEP_RECORDS", 3)
+    monkeypatch.setattr(compaction, "STEP_RECORDS", 3)
+    monkeypatch.setattr(compaction, "STEP_KEYS", 2)
     yield
 
 
