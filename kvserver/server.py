@@ -55,13 +55,17 @@ from kvserver.runtime.storage_duty import StorageDuty
 from kvserver.services.access import Access
 from kvserver.services.auth import AuthService
 from kvserver.services.cluster import ClusterService
+from kvserver.services.concurrency import Queues
+from kvserver.services.election import ElectionService
 from kvserver.services.failpoints_http import answer_failpoints
 from kvserver.services.gate import Gate, error_status
 from kvserver.services.health import Health
 from kvserver.services.http import HealthCounters, HttpApp, MonitoringApp
+from kvserver.services.inner_client import InnerClient
 from kvserver.services.kv import KVService
 from kvserver.services.leader_guard import LeaderGuard
 from kvserver.services.lease import LeaseService
+from kvserver.services.lock import LockService
 from kvserver.services.maintenance import MaintenanceService
 from kvserver.services.metrics import register_metrics
 from kvserver.services.peer_http import PeerHttpApp

@@ -1,0 +1,216 @@
+"""Calls that come from inside the process, for handlers that expect the transport's `Call` and
+`Stream`.
+
+The JSON gateway and the Lock and Election services call the same handlers as gRPC clients do, so
+that validation, auth and metrics are the same; nothing goes through a socket. What is here looks to
+a handler like the transport's classes do, and no more of them is imitated than handlers use.
+Owner: the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from typing import Any
+
+from kvserver.errors import Code, RequestError
+from kvserver.transport import Method, Peer, RpcError
+
+Metadata = Mapping[str, str | bytes]
+Handler = Callable[[Any, bytes], Any]
+Log = Callable[[str, str, dict[str, Any]], None]
+"""(level, message, fields)"""
+
+HIGH_WATER_BYTES = 256 * 1024
+"""Queued for a slow reader before `writable` turns false; the transport's own mark."""
+LOW_WATER_BYTES = HIGH_WATER_BYTES // 2
+
+
+class InnerCall:
+    """A unary call; its answer is awaited. `method` is None where no rule of a method is asked."""
+
+    __slots__ = ("cancelled", "deadline", "future", "metadata", "method", "on_cancel", "peer")
+
+    def __init__(self, metadata: Metadata, peer: Peer, method: Method | None = None) -> None:
+        self.metadata = metadata
+        self.peer = peer
+        self.method = method
+        self.deadline: float | None = None
+        self.cancelled = False
+        self.on_cancel: Callable[[], None] | None = None
+        self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    @property
+    def done(self) -> bool:
+        return self.future.done()
+
+    def reply(self, body: bytes) -> None:
+        if not self.future.done():
+            self.future.set_result(body)
+
+    def fail(self, code: int, message: str) -> None:
+        if not self.future.done():
+            self.future.set_exception(RequestError(message, Code(code)))
+
+    def cancel(self) -> None:
+        """The caller has gone."""
+        self.cancelled = True
+        self.future.cancel()
+        on_cancel, self.on_cancel = self.on_cancel, None
+        if on_cancel is not None:
+            on_cancel()
+
+    async def ask(self, handler: Handler, body: bytes) -> bytes:
+        """The handler's answer. Raises what it raises, or `RequestError` for what it fails with."""
+        reply = handler(self, body)
+        if asyncio.iscoroutine(reply):
+            return bytes(await reply)
+        if reply is not None:
+            return bytes(reply)
+        try:
+            return await self.future
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+
+
+class InnerStream:
+    """A stream whose requests come from an iterator and whose replies are taken with `take`."""
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        peer: Peer,
+        requests: AsyncIterator[bytes],
+        method: Method | None = None,
+    ) -> None:
+        self.metadata = metadata
+        self.peer = peer
+        self.method = method
+        self.deadline: float | None = None
+        self.cancelled = False
+        self.done = False
+        self.on_cancel: Callable[[], None] | None = None
+        self.on_writable: Callable[[], None] | None = None
+        self.queued_bytes = 0
+        self.failure: BaseException | None = None
+        """Why the stream ended, if not well."""
+        self._requests = requests
+        self._replies: deque[bytes] = deque()
+        self._is_full = False
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    # -- for the handler
+
+    def __aiter__(self) -> InnerStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self.done:
+            raise StopAsyncIteration
+        body = await anext(self._requests)
+        if self.method is not None:
+            self.method.counters.messages_received += 1
+        return body
+
+    @property
+    def writable(self) -> bool:
+        return self.queued_bytes < HIGH_WATER_BYTES
+
+    @property
+    def queued_messages(self) -> int:
+        return len(self._replies)
+
+    def send(self, body: bytes) -> None:
+        if self.done:
+            return
+        if self.method is not None:
+            self.method.counters.messages_sent += 1
+        self._replies.append(body)
+        self.queued_bytes += len(body)
+        self._is_full = self._is_full or not self.writable
+        self._changed.set()
+
+    def send_many(self, bodies: list[bytes]) -> None:
+        for body in bodies:
+            self.send(body)
+
+    def send_headers(self) -> None:
+        """There are none to send."""
+
+    async def drain(self) -> None:
+        while self._is_full and not self.done:
+            self._drained.clear()
+            await self._drained.wait()
+
+    def fail(self, code: int, message: str) -> None:
+        self._end(RequestError(message, Code(code)))
+        if self._task is not None:
+            self._task.cancel()  # it may be waiting for a request
+
+    # -- for who opened it
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run the handler in a task of its own."""
+        self._task = self._loop.create_task(work)
+        self._task.add_done_callback(self._handler_done)
+
+    async def take(self) -> bytes | None:
+        """The next reply, or None at the end; raises what ended the stream."""
+        while not self._replies:
+            if self.done:
+                if self.failure is not None:
+                    raise self.failure
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+        body = self._replies.popleft()
+        self.queued_bytes -= len(body)
+        if self._is_full and self.queued_bytes <= LOW_WATER_BYTES:
+            self._is_full = False
+            self._drained.set()
+            if self.on_writable is not None:
+                self._loop.call_soon(self._tell_writable)
+        return body
+
+    def close(self) -> None:
+        """Nobody reads any more."""
+        if not self.done:
+            self.cancelled = True
+            on_cancel = self.on_cancel
+            self._end(RequestError("context canceled", Code.CANCELLED))
+            if on_cancel is not None:
+                on_cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _tell_writable(self) -> None:
+        if self.on_writable is not None:
+            self.on_writable()
+
+    def _handler_done(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            self._end(RequestError("context canceled", Code.CANCELLED))
+        else:
+            self._end(task.exception())
+
+    def _end(self, failure: BaseException | None) -> None:
+        if self.done:
+            return
+        self.done = True
+        self.failure = failure
+        self.on_cancel = self.on_writable = None
+        self._changed.set()
+        self._drained.set()
+
+
+def status_of(error: BaseException, path: str, log: Log) -> tuple[int, str]:
+    """The gRPC status an exception becomes; an unforeseen one is logged, never shown."""
+    if isinstance(error, (RequestError, RpcError)):
+        return int(error.code), error.message
+    log("error", "handler failed", {"method": path, "error": repr(error), "exc": error})
+    return int(Code.INTERNAL), "internal error"
