@@ -36,6 +36,8 @@ def varint(number: int) -> bytes:
         number &= 0xFFFF_FFFF_FFFF_FFFF
     if number < 0x4000:
         return _VARINTS[number]
+    if number < 0x1000_0000:  # hot: most revisions; saves a call
+        return _CONTINUED[number & 0x3FFF] + _VARINTS[number >> 14]
     return _CONTINUED[number & 0x3FFF] + varint(number >> 14)
 
 
