@@ -1,0 +1,133 @@
+"""Plain HTTP on the client port (spec/wire-api.md §6, spec/observability.md §3-§5, §9)."""
+
+import json
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from kvserver.proto import rpc_pb2
+from kvserver.version import KEYDECK_VERSION, SERVER_VERSION
+from tests.support.in_process import Member, running
+
+
+async def raise_alarm(member: Member, kind: "rpc_pb2.AlarmType") -> None:
+    await member.maintenance.Alarm(
+        rpc_pb2.AlarmRequest(action=rpc_pb2.AlarmRequest.ACTIVATE, memberID=7, alarm=kind)
+    )
+
+
+async def test_health_and_its_alarms(tmp_path: Path) -> None:
+    """Cases 1 and 2: the value is a string; an alarm makes it false unless excluded."""
+    async with running(tmp_path) as member:
+        assert await member.get("/health") == (200, '{"health":"true","reason":""}')
+        status, body = await member.get("/health", "POST")
+        assert (status, body.strip()) == (405, "Method Not Allowed")
+        await raise_alarm(member, rpc_pb2.NOSPACE)
+        status, body = await member.get("/health")
+        assert (status, json.loads(body)) == (503, {"health": "false", "reason": "ALARM NOSPACE"})
+        assert (await member.get("/health?exclude=NOSPACE"))[0] == 200
+        await raise_alarm(member, rpc_pb2.CORRUPT)
+        assert (await member.get("/health?exclude=NOSPACE"))[0] == 503
+        assert (await member.get("/health?exclude=NOSPACE&exclude=CORRUPT"))[0] == 200
+
+
+async def test_livez_and_readyz(tmp_path: Path) -> None:
+    """Case 4, and the corruption check."""
+    async with running(tmp_path) as member:
+        assert await member.get("/livez") == (200, "ok\n")
+        status, body = await member.get("/readyz?verbose")
+        assert status == 200 and body.endswith("ok\n") and body.count("[+]") == 4
+        assert (await member.get("/readyz?exclude=nope"))[0] == 200
+        assert await member.get("/readyz/linearizable_read") == (200, "ok\n")
+        assert (await member.get("/readyz/nope"))[0] == 404
+        await raise_alarm(member, rpc_pb2.CORRUPT)
+        status, body = await member.get("/readyz")
+        assert status == 503
+        assert "[-]data_corruption failed: alarm activated: CORRUPT\n" in body
+        assert (await member.get("/readyz?exclude=data_corruption"))[0] == 200
+        assert (await member.get("/livez"))[0] == 200
+
+
+async def test_version_and_unknown_paths(tmp_path: Path) -> None:
+    """Case 6."""
+    async with running(tmp_path) as member:
+        status, body = await member.get("/version")
+        assert status == 200
+        assert json.loads(body) == {
+            "etcdserver": SERVER_VERSION,
+            "etcdcluster": "3.7.0",
+            "storage": "3.7.0",
+            "keydeck": KEYDECK_VERSION,
+        }
+        assert await member.get("/nothing") == (404, "404 page not found\n")
+        status, body = await member.get("/debug/vars")
+        assert status == 200 and json.loads(body)["raft.status"]["term"] == 2
+
+
+async def metrics(member: Member) -> dict[tuple[str, tuple], float]:
+    status, page = await member.get("/metrics")
+    assert status == 200
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
+
+
+def handled(method: str, code: str) -> tuple[str, tuple]:
+    return "grpc_server_handled_total", (
+        ("grpc_code", code),
+        ("grpc_method", method),
+        ("grpc_service", "etcdserverpb.KV"),
+        ("grpc_type", "unary"),
+    )
+
+
+async def test_metrics_count_what_happens(tmp_path: Path) -> None:
+    """Cases 7, 9, 10, 12, 14, 15 and 25."""
+    async with running(tmp_path) as member:
+        before = await metrics(member)
+        assert before[handled("Put", "OK")] == 0 and before[handled("Put", "DataLoss")] == 0
+        for number in range(10):
+            await member.kv.Put(rpc_pb2.PutRequest(key=b"k%d" % number, value=b"v"))
+        for _ in range(5):
+            await member.kv.Range(
+                rpc_pb2.RangeRequest(key=b"absent"), metadata=[("client-api-version", "3.6")]
+            )
+        after = await metrics(member)
+        assert after[handled("Put", "OK")] == 10
+        assert after[handled("Range", "OK")] == 5
+        assert after["etcd_server_has_leader", ()] == 1
+        assert after["etcd_server_is_leader", ()] == 1
+        assert after["etcd_server_quota_backend_bytes", ()] == 2147483648
+        assert after["etcd_debugging_mvcc_keys_total", ()] == 10
+        assert after["etcd_mvcc_put_total", ()] == 10
+        fsyncs = "etcd_disk_wal_fsync_duration_seconds_count"
+        assert after[fsyncs, ()] >= before[fsyncs, ()] + 1
+        total = after["etcd_mvcc_db_total_size_in_bytes", ()]
+        assert total >= after["etcd_mvcc_db_total_size_in_use_in_bytes", ()] > 0
+        assert after[
+            "etcd_server_client_requests_total",
+            (("client_api_version", "3.6"), ("type", "unary")),
+        ] == 5  # fmt: skip
+
+
+async def test_metrics_listeners_serve_nothing_else(tmp_path: Path) -> None:
+    """Case 23."""
+    async with running(tmp_path, listen_metrics_urls=("http://127.0.0.1:0",)) as member:
+        address = member.addresses[1]
+        assert (await member.get("/metrics", address=address))[0] == 200
+        assert (await member.get("/health", address=address))[0] == 200
+        assert (await member.get("/version", address=address))[0] == 404
+
+
+async def test_the_peer_port_lists_the_members(tmp_path: Path) -> None:
+    """spec/wire-api.md §6.4."""
+    async with running(tmp_path) as member:
+        peer = member.log.find("serving peer traffic")[0]["address"]
+        status, body = await member.get("/members", address=peer)
+        assert status == 200
+        (found,) = json.loads(body)
+        assert found["name"] == "default" and found["peerURLs"] == ["http://localhost:2380"]
+        assert (await member.get("/version", address=peer))[0] == 200
+        assert (await member.get("/health", address=peer))[0] == 404
