@@ -88,6 +88,15 @@ WAL_FILES_MAX = 5
 SNAPSHOT_FILES_MAX = 5
 PURGE_INTERVAL_SECONDS = 30.0
 
+# Backups (spec/maintenance.md §6)
+SNAPSHOT_CHUNK_BYTES = 32_768
+SNAPSHOT_READ_BYTES = 1024 * 1024
+"""Pages handed to the thread that writes them, and read back at a time."""
+SNAPSHOT_STREAMS_MAX = 4
+"""Backups at a time: each has the whole database on disk a second time."""
+SNAPSHOT_DISK_RESERVE_BYTES = 32 * 1024 * 1024
+"""What a backup leaves free on the disk that the log needs."""
+
 assert TXN_OPS_MAX > 0
 assert LEASE_COST_BYTES < PUT_COST_BYTES < REQUEST_BYTES_MAX
 assert HEARTBEAT_SECONDS * 5 <= ELECTION_SECONDS
@@ -97,3 +106,4 @@ assert WATCH_PROGRESS_INTERVAL_SECONDS >= WATCH_PROGRESS_INTERVAL_SECONDS_MIN
 assert SNAPSHOT_CATCH_UP_ENTRIES < SNAPSHOT_ENTRIES
 assert WAL_UNSYNCED_BYTES_MAX < WAL_SEGMENT_BYTES
 assert WAL_PAGE_BYTES % SECTOR_BYTES == 0
+assert SNAPSHOT_READ_BYTES % SNAPSHOT_CHUNK_BYTES == 0

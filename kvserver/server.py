@@ -70,6 +70,7 @@ from kvserver.services.maintenance import MaintenanceService
 from kvserver.services.metrics import register_metrics
 from kvserver.services.peer_http import PeerHttpApp
 from kvserver.services.reflection import Reflection
+from kvserver.services.snapshot import SnapshotService
 from kvserver.services.watch import WatchService
 from kvserver.tls import server_context
 from kvserver.transport import Method, TransportLimits
@@ -268,6 +269,9 @@ class MemberServer:
         self._hashing = HashWorker(self._loop)
         access = Access(self._checker, member, config.client_cert_auth, self._log)
         gate = Gate(member, access)
+        self._snapshots = SnapshotService(
+            self._loop, self._recovered.backend.open_snapshot, self._layout.snap, gate
+        )
         registry, health = Registry(), HealthCounters()
         self._app = HttpApp(member, registry, health)
         limits = TransportLimits(
@@ -313,6 +317,7 @@ class MemberServer:
         yield from ElectionService(queues, gate, guard).methods(size)
         yield from ClusterService(member, gate).methods(size)
         yield from MaintenanceService(member, self._storage, background, gate, access).methods(size)
+        yield from self._snapshots.methods(size)
         yield from AuthService(
             member, member.applier.auth, access, gate, self._hashing, self._bcrypt_cost
         ).methods(size)
@@ -368,6 +373,7 @@ class MemberServer:
         self._duties.stop()
         self._background.stop()
         self._hashing.stop()
+        self._snapshots.stop()
         self._member.stop()
         self._storage.stop()
         if not self._fatal.done():

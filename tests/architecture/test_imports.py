@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "snap": BASE | {"raft", "fs", "failpoints", "logs", "wal"},
     "transport": set(),
     "metrics": set(),
+    "interchange": BASE | {"datadir", "fs", "logs", "membership", "mvcc", "raft", "snap", "wal"},
     "client": {"proto", "errors", "clock"},
     "runtime": BASE
     | {

@@ -58,7 +58,7 @@ class Snapshot(Protocol):
     def marks(self) -> Marks: ...
 
     def items(self, table: str) -> Iterator[list[Pair]]:
-        """The whole table, ascending, in slices of at most a thousand pairs."""
+        """The whole table, ascending, in slices of about a thousand pairs or a megabyte."""
 
     def close(self) -> None: ...
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 
 import lmdb
 
-from kvserver.limits import FLUSH_SLICE_RECORDS
+from kvserver.limits import FLUSH_SLICE_BYTES, FLUSH_SLICE_RECORDS
 from kvserver.mvcc.backend.api import Marks, Pair
 from kvserver.mvcc.backend.environment import Environment, lmdb_errors
 from kvserver.mvcc.backend.tables import KEY
-from kvserver.mvcc.backend.write_buffer import WriteBuffer, merge_rows, record_pieces
+from kvserver.mvcc.backend.write_buffer import WriteBuffer, record_pieces, row_pieces
 
 
 class LmdbSnapshot:
@@ -40,11 +40,10 @@ class LmdbSnapshot:
         with lmdb_errors("cannot read the backend"):
             stored = self._txn.cursor(self._environment.tables[table]).iternext()
             if table == KEY:
-                yield from record_pieces(stored, self._layers, FLUSH_SLICE_RECORDS)
-                return
-            rows = merge_rows(stored, self._layers, table)
-        for first in range(0, len(rows), FLUSH_SLICE_RECORDS):
-            yield rows[first : first + FLUSH_SLICE_RECORDS]
+                size, bytes_max = FLUSH_SLICE_RECORDS, FLUSH_SLICE_BYTES
+                yield from record_pieces(stored, self._layers, size, bytes_max)
+            else:
+                yield from row_pieces(stored, self._layers, table, FLUSH_SLICE_RECORDS)
 
     def close(self) -> None:
         """Closing twice is harmless."""

@@ -10,7 +10,7 @@ is therefore the three parts one after the other.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -88,11 +88,55 @@ def merge_rows(stored: Iterable[Pair], layers: Sequence[WriteBuffer], table: str
     return sorted((key, value) for key, value in rows.items() if value is not None)
 
 
-def record_pieces(
-    stored: Iterator[Pair], layers: Sequence[WriteBuffer], size: int
+def row_pieces(
+    stored: Iterator[Pair], layers: Sequence[WriteBuffer], table: str, size: int
 ) -> Iterator[list[Pair]]:
-    """The key table as the layers, oldest first, leave it: ascending, `size` records at a time."""
+    """A small table as the layers, oldest first, leave it: ascending, about `size` rows at a time.
+    A hundred thousand leases are no slice."""
+    changed: dict[bytes, bytes | None] = {}
+    for layer in layers:
+        changed.update(layer.tables[table])
+    keys = sorted(changed)
+    done = 0
+    while piece := list(islice(stored, size)):
+        until = bisect_right(keys, piece[-1][0], done)
+        if until > done:
+            rows: dict[bytes, bytes | None] = dict(piece)
+            rows.update((key, changed[key]) for key in keys[done:until])
+            piece = sorted((key, value) for key, value in rows.items() if value is not None)
+        done = until
+        yield piece
+    for first in range(done, len(keys), size):
+        pairs = ((key, changed[key]) for key in keys[first : first + size])
+        yield [(key, value) for key, value in pairs if value is not None]
+
+
+def record_pieces(
+    stored: Iterator[Pair], layers: Sequence[WriteBuffer], size: int, bytes_max: int = 0
+) -> Iterator[list[Pair]]:
+    """The key table as the layers, oldest first, leave it: ascending, `size` records at a time.
+    With `bytes_max` a piece ends with the record that reaches it."""
     removed: set[bytes] = set().union(*(layer.removed for layer in layers))
     for source in (stored, *(iter(layer.records.items()) for layer in layers)):
-        while piece := list(islice(source, size)):
+        pieces = bounded_pieces(source, size, bytes_max) if bytes_max else _pieces(source, size)
+        for piece in pieces:
             yield [pair for pair in piece if pair[0] not in removed] if removed else piece
+
+
+def _pieces(source: Iterator[Pair], size: int) -> Iterator[list[Pair]]:
+    while piece := list(islice(source, size)):
+        yield piece
+
+
+def bounded_pieces(source: Iterator[Pair], size: int, bytes_max: int) -> Iterator[list[Pair]]:
+    """A thousand large values are neither a slice nor a bound on memory."""
+    piece: list[Pair] = []
+    piece_bytes = 0
+    for pair in source:
+        piece.append(pair)
+        piece_bytes += len(pair[1])
+        if len(piece) >= size or piece_bytes >= bytes_max:
+            yield piece
+            piece, piece_bytes = [], 0
+    if piece:
+        yield piece
