@@ -5,7 +5,7 @@ database, never in it; `manage.py serve` creates them, and without them a proces
 random secret that ends with it.
 
     KEYDECK_DATA_DIR          where everything is kept (./data)
-    KEYDECK_DATABASE_URL      sqlite:///path, postgresql://... or mysql://... (SQLite in the data dir)
+    KEYDECK_DATABASE_URL      sqlite:///path, postgresql://..., mysql://... (SQLite in the data dir)
     KEYDECK_REDIS_URL         channel layer for several console processes (in memory)
     KEYDECK_HTTPS             1 behind TLS: secure cookies, HSTS, redirect
     KEYDECK_BEHIND_PROXY      1 when X-Forwarded-Proto comes from a proxy that sets it itself

@@ -1,0 +1,54 @@
+"""What the console's modules may import (console.md §1)."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import console
+
+ROOT = Path(console.__file__).parent
+MODULES = [path for path in sorted(ROOT.rglob("*.py")) if "migrations" not in path.parts]
+
+PURE = [
+    "accounts/throttle.py",
+    "config.py",
+    "etcdctl.py",
+    "icons.py",
+    "keys/byte_text.py",
+    "keys/decoders.py",
+    "keys/diff.py",
+    "keys/draft.py",
+    "keys/paging.py",
+    "overview/health.py",
+    "roles.py",
+    "serving/member.py",
+    "serving/ports.py",
+]
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_the_gateway_knows_the_client_and_the_wire(path: Path) -> None:
+    wire = {name for name in imports(path) if name.split(".")[0] in {"kvserver", "grpc"}}
+    assert not wire or path.name == "gateway.py"
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_the_pure_parts_know_no_django(name: str) -> None:
+    known = {module.split(".")[0] for module in imports(ROOT / name)}
+    assert not known & {"django", "channels", "daphne"}
+    ours = {module for module in imports(ROOT / name) if module.startswith("console.")}
+    pure = {"console." + each.removesuffix(".py").replace("/", ".") for each in PURE}
+    assert ours <= pure
