@@ -59,6 +59,7 @@ from kvserver.services.concurrency import Queues
 from kvserver.services.election import ElectionService
 from kvserver.services.failpoints_http import answer_failpoints
 from kvserver.services.gate import Gate, error_status
+from kvserver.services.grpc_metrics import register_handling_times
 from kvserver.services.health import Health
 from kvserver.services.http import HealthCounters, HttpApp, MonitoringApp
 from kvserver.services.inner_client import InnerClient
@@ -298,6 +299,8 @@ class MemberServer:
             transport=self._clients,
             methods=methods,
         )
+        if config.metrics == "extensive":
+            register_handling_times(registry, methods)
 
     def _methods(self, gate: Gate, access: Access) -> Iterator[Method]:
         config, member = self._config, self._member

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kvserver.metrics.histogram import Histogram
 from kvserver.metrics.registry import Family, Registry, Samples
 from kvserver.transport import Method
 from kvserver.transport import Server as Transport
@@ -38,6 +39,28 @@ STREAM_TYPES = {
 }
 """The transport does not tell server streams from bidirectional ones; here is which are which.
 Everything else that streams is bidirectional."""
+
+
+HANDLING_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+def register_handling_times(registry: Registry, methods: Sequence[Method]) -> None:
+    """`grpc_server_handling_seconds` of unary methods: only with `--metrics=extensive`."""
+    timed = []
+    for method in methods:
+        if method.is_unary:
+            histogram = Histogram(HANDLING_BUCKETS)
+            method.on_handled = histogram.observe
+            timed.append((_labels(method), histogram))
+    registry.add(
+        Family(
+            "grpc_server_handling_seconds",
+            "histogram",
+            "Histogram of response latency (seconds) of gRPC that had been application-level "
+            "handled by the server.",
+            lambda: timed,
+        )
+    )
 
 
 def register_grpc(registry: Registry, transport: Transport, methods: Sequence[Method]) -> None:

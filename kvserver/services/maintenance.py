@@ -1,7 +1,7 @@
 """The Maintenance service of one member: Status, Alarm, Defragment, Hash, HashKV
 (spec/maintenance.md).
 
-Snapshot, MoveLeader and Downgrade come with the cluster and answer UNIMPLEMENTED until then.
+Downgrade comes with the cluster and answers UNIMPLEMENTED until then.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class MaintenanceService:
             "Defragment": self.defragment,
             "Hash": self.hash,
             "HashKV": self.hash_kv,
+            "MoveLeader": self.move_leader,
         }
         for name, handler in unary.items():
             yield Method(PREFIX + name, "unary", self._gate.unary(handler), request_bytes_max)
@@ -102,6 +103,16 @@ class MaintenanceService:
                 call.fail(errors.Code.UNKNOWN, failure)
             else:
                 call.reply(b"")
+
+    def move_leader(self, call: Call, body: bytes) -> bytes:
+        """L1 to L3; with one voter there is nobody else to hand leadership to."""
+        request = parse(rpc_pb2.MoveLeaderRequest, body)
+        member = self._member
+        if not member.is_leader:
+            raise errors.NotLeader
+        if request.targetID != member.member_id:
+            raise errors.BadLeaderTransferee
+        return b""
 
     def hash(self, call: Call, body: bytes) -> None:
         parse(rpc_pb2.HashRequest, body)

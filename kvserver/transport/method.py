@@ -14,7 +14,16 @@ Handler = Callable[..., Any]
 
 
 class Method:
-    __slots__ = ("counters", "handler", "is_task", "is_unary", "kind", "path", "request_bytes_max")
+    __slots__ = (
+        "counters",
+        "handler",
+        "is_task",
+        "is_unary",
+        "kind",
+        "on_handled",
+        "path",
+        "request_bytes_max",
+    )
 
     def __init__(
         self,
@@ -32,3 +41,5 @@ class Method:
         self.is_task = inspect.iscoroutinefunction(handler)
         assert self.is_unary or self.is_task, f"{path}: a stream handler is a coroutine function"
         self.counters = MethodCounters()
+        self.on_handled: Callable[[float], None] | None = None
+        """Told how many seconds each unary call took, if somebody wants to know."""

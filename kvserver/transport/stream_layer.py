@@ -32,6 +32,7 @@ from kvserver.transport.http2_stream import Http2Stream
 from kvserver.transport.output import Output
 from kvserver.transport.peer import peer_of
 from kvserver.transport.stream import Stream
+from kvserver.transport.timed_call import TimedCall
 
 REMEMBERED_STREAMS_MAX = 1000
 """Streams we ended before the peer did: what still comes for them is dropped, not a fault."""
@@ -117,7 +118,8 @@ class StreamLayer(Output):
             return
         call: Call | Stream
         if method.is_unary:
-            call = Call(self, stream_id, head, method)
+            kind = Call if method.on_handled is None else TimedCall
+            call = kind(self, stream_id, head, method)
         else:
             call = Stream(self, stream_id, head, method)
         self.streams[stream_id] = call

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import grpc.aio
 from prometheus_client.parser import text_string_to_metric_families
 
 from kvserver.proto import rpc_pb2
@@ -131,3 +132,20 @@ async def test_the_peer_port_lists_the_members(tmp_path: Path) -> None:
         assert found["name"] == "default" and found["peerURLs"] == ["http://localhost:2380"]
         assert (await member.get("/version", address=peer))[0] == 200
         assert (await member.get("/health", address=peer))[0] == 404
+
+
+async def test_extensive_metrics_time_every_call(tmp_path: Path) -> None:
+    """Case 13: basic metrics have no such histogram."""
+    put = ("grpc_method", "Put"), ("grpc_service", "etcdserverpb.KV"), ("grpc_type", "unary")
+    name = "grpc_server_handling_seconds_count"
+    async with running(tmp_path / "basic") as member:
+        assert not any(
+            found.startswith("grpc_server_handling") for found, _ in await metrics(member)
+        )
+    async with running(tmp_path / "extensive", metrics="extensive") as member:
+        await member.kv.Put(rpc_pb2.PutRequest(key=b"k"))
+        try:
+            await member.kv.Put(rpc_pb2.PutRequest())
+        except grpc.aio.AioRpcError as error:
+            assert error.details() == "etcdserver: key is not provided"
+        assert (await metrics(member))[name, put] == 2
