@@ -59,6 +59,7 @@ from kvserver.services.concurrency import Queues
 from kvserver.services.election import ElectionService
 from kvserver.services.failpoints_http import answer_failpoints
 from kvserver.services.gate import Gate, error_status
+from kvserver.services.gateway import ClientApp, Door, Gateway
 from kvserver.services.grpc_metrics import register_handling_times
 from kvserver.services.health import Health
 from kvserver.services.http import HealthCounters, HttpApp, MonitoringApp
@@ -285,7 +286,16 @@ class MemberServer:
         names = {method.path[1:].rpartition("/")[0] for method in methods}
         methods += Reflection(sorted(names)).methods()
         access.require_rules(methods)
-        self._clients = Transport(methods, self._app, limits, self._transport_log, error_status)
+        gateway = Gateway(methods, self._transport_log) if config.enable_grpc_gateway else None
+        client_app = ClientApp(Door(access, config.cors, config.host_whitelist), gateway, self._app)
+        self._clients = Transport(
+            methods,
+            client_app,
+            limits,
+            self._transport_log,
+            error_status,
+            client_app.wants_body_stream,
+        )
         peers = PeerHttpApp(member, self._recovered.cluster_id, self._app)
         self._peers = Transport((), peers, limits, self._transport_log)
         self._monitoring = Transport((), MonitoringApp(self._app), limits, self._transport_log)

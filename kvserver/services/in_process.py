@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 from kvserver.errors import Code, RequestError
-from kvserver.transport import Method, Peer, RpcError
+from kvserver.transport import Method, MethodCounters, Peer, RpcError
 
 Metadata = Mapping[str, str | bytes]
 Handler = Callable[[Any, bytes], Any]
@@ -24,6 +24,7 @@ Log = Callable[[str, str, dict[str, Any]], None]
 
 HIGH_WATER_BYTES = 256 * 1024
 """Queued for a slow reader before `writable` turns false; the transport's own mark."""
+DEADLINE_TEXT = "context deadline exceeded"
 LOW_WATER_BYTES = HIGH_WATER_BYTES // 2
 
 
@@ -60,6 +61,26 @@ class InnerCall:
         on_cancel, self.on_cancel = self.on_cancel, None
         if on_cancel is not None:
             on_cancel()
+
+    async def run(self, body: bytes) -> bytes:
+        """The reply of the call's method, within its deadline and counted as the transport counts
+        calls. Raises what the handler raises."""
+        assert self.method is not None
+        counters = self.method.counters
+        counters.started += 1
+        counters.messages_received += 1
+        try:
+            async with asyncio.timeout_at(self.deadline) as deadline:
+                reply = await self.ask(self.method.handler, body)
+        except BaseException as error:
+            if isinstance(error, TimeoutError) and deadline.expired():
+                error = RequestError(DEADLINE_TEXT, Code.DEADLINE_EXCEEDED)
+            code = code_of(error)
+            counters.failed[code] = counters.failed.get(code, 0) + 1
+            raise error from None
+        counters.ok += 1
+        counters.messages_sent += 1
+        return reply
 
     async def ask(self, handler: Handler, body: bytes) -> bytes:
         """The handler's answer. Raises what it raises, or `RequestError` for what it fails with."""
@@ -103,6 +124,7 @@ class InnerStream:
         self._changed = asyncio.Event()
         self._drained = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     # -- for the handler
 
@@ -154,8 +176,13 @@ class InnerStream:
 
     # -- for who opened it
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run the handler in a task of its own."""
+    def start(self, work: Coroutine[Any, Any, None], seconds: float | None = None) -> None:
+        """Run the handler in a task of its own, for so many seconds at most."""
+        if self.method is not None:
+            self.method.counters.started += 1
+        if seconds is not None:
+            self.deadline = self._loop.time() + seconds
+            self._timer = self._loop.call_at(self.deadline, self._expire)
         self._task = self._loop.create_task(work)
         self._task.add_done_callback(self._handler_done)
 
@@ -188,6 +215,13 @@ class InnerStream:
         if self._task is not None:
             self._task.cancel()
 
+    def _expire(self) -> None:
+        on_cancel = self.on_cancel
+        self.cancelled = True
+        self.fail(Code.DEADLINE_EXCEEDED, DEADLINE_TEXT)
+        if on_cancel is not None:
+            on_cancel()
+
     def _tell_writable(self) -> None:
         if self.on_writable is not None:
             self.on_writable()
@@ -203,9 +237,28 @@ class InnerStream:
             return
         self.done = True
         self.failure = failure
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.method is not None:
+            self._count(self.method.counters)
         self.on_cancel = self.on_writable = None
         self._changed.set()
         self._drained.set()
+
+    def _count(self, counters: MethodCounters) -> None:
+        if self.failure is None:
+            counters.ok += 1
+        else:
+            code = code_of(self.failure)
+            counters.failed[code] = counters.failed.get(code, 0) + 1
+
+
+def code_of(error: BaseException) -> int:
+    if isinstance(error, (RequestError, RpcError)):
+        return int(error.code)
+    if isinstance(error, asyncio.CancelledError):
+        return int(Code.CANCELLED)
+    return int(Code.INTERNAL)
 
 
 def status_of(error: BaseException, path: str, log: Log) -> tuple[int, str]:
