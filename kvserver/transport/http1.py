@@ -42,6 +42,8 @@ class Http1Connection(asyncio.Protocol):
         self._paused_writing = False
         self._writable: asyncio.Future[None] | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
+        self._half_closed_timer: asyncio.TimerHandle | None = None
+        self._is_streaming = False
         self._stream: BodyStream | None = None
         self._in_head = True
         self._head_bytes = 0
@@ -88,9 +90,14 @@ class Http1Connection(asyncio.Protocol):
     def eof_received(self) -> bool | None:
         if self._stream is not None:
             self._stream.fail()
-        # A client may half-close and still wait for its answers.
+        # A client may half-close and still wait for its answers, but most that close have gone:
+        # an answer without an end stops at once, one that is long in coming does not come.
         self._draining = True
-        return self.open_streams > 0
+        if self._is_streaming or not self.open_streams:
+            return False
+        seconds = self.endpoint.limits.http_half_closed_seconds
+        self._half_closed_timer = self.endpoint.loop.call_later(seconds, self.transport.close)
+        return True
 
     def pause_writing(self) -> None:
         self._paused_writing = True
@@ -104,8 +111,9 @@ class Http1Connection(asyncio.Protocol):
         self._queue.clear()
         if self._stream is not None:
             self._stream.fail()
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
+        for timer in (self._idle_timer, self._half_closed_timer):
+            if timer is not None:
+                timer.cancel()
         if self._task is not None:
             self._task.cancel()
         self.endpoint.lost(self)
@@ -251,6 +259,7 @@ class Http1Connection(asyncio.Protocol):
     async def _stream_body(self, response: HttpResponse, head_only: bool, keep_alive: bool) -> bool:
         assert not isinstance(response.body, bytes)
         self._write(self._head(response, head_only, keep_alive))
+        self._is_streaming = True
         try:
             if not head_only:
                 async for piece in response.body:
@@ -263,6 +272,7 @@ class Http1Connection(asyncio.Protocol):
             self.endpoint.log("error", "http handler failed", {"error": repr(error)})
             return False  # without the last chunk the client sees that something is missing
         finally:
+            self._is_streaming = False
             await close_body(response.body)
         return keep_alive
 

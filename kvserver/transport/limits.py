@@ -53,6 +53,9 @@ class TransportLimits:
     http_body_bytes_max: int = 64 * 1024 * 1024
     http_idle_seconds: float = 300.0
     http_pipelined_max: int = 16
+    http_half_closed_seconds: float = 2.0
+    """How long an answer may take after the client has closed its side: it may be gone, and with
+    it whatever its call holds or waits for."""
 
     def __post_init__(self) -> None:
         assert 65_535 <= self.connection_window_bytes < 2**31
