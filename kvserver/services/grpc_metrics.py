@@ -35,6 +35,8 @@ STREAM_TYPES = {
     "/etcdserverpb.Watch/Watch": "bidi_stream",
     "/etcdserverpb.Lease/LeaseKeepAlive": "bidi_stream",
     "/etcdserverpb.KV/RangeStream": "server_stream",
+    "/etcdserverpb.Maintenance/Snapshot": "server_stream",
+    "/v3electionpb.Election/Observe": "server_stream",
     "/grpc.health.v1.Health/Watch": "server_stream",
 }
 """The transport does not tell server streams from bidirectional ones; here is which are which.
