@@ -27,6 +27,8 @@ from kvserver.proto import internal_pb2, legacy_pb2, membership_pb2, rpc_pb2
 
 Result = tuple[int, bytes]
 
+KEY_KINDS = frozenset({Kind.PUT, Kind.DELETE_RANGE, Kind.TXN})
+"""Commands that change keys only, never what may be done to them."""
 TIGHT_BYTES = 512 * 1024 * 1024
 """Nearer to the quota than this, every request is weighed. It is more than what can be applied
 between two looks: a slice of a few milliseconds."""
@@ -84,6 +86,8 @@ class Applier:
         """Set when an applied write met a full backend; the member then raises NOSPACE."""
         self._space = space
         self.is_tight = True
+        self.takes_any_put = False
+        """Whether nothing but the store has a say in a put: no alarm, no auth, room enough."""
         self._on_compaction = on_compaction
         self._handlers: dict[Kind, Callable[[Any, float], Result]] = {
             Kind.PUT: self._put,
@@ -117,9 +121,21 @@ class Applier:
         if self._auth_store.is_enabled:
             self._refuse_by_alarm_or_permission(kind, request, identity)
         handler = self._handlers.get(kind)
-        if handler is None:
-            return self.store.revision, self.auth.apply(kind, request, index)
-        return handler(request, now)
+        try:
+            if handler is None:
+                return self.store.revision, self.auth.apply(kind, request, index)
+            return handler(request, now)
+        finally:
+            if kind not in KEY_KINDS:
+                self._note_who_decides()
+
+    def _note_who_decides(self) -> None:
+        self.takes_any_put = not (
+            self.is_tight
+            or self.alarms.has_nospace
+            or self.alarms.has_corrupt
+            or self._auth_store.is_enabled
+        )
 
     def _refuse_by_alarm_or_permission(self, kind: Kind, request: Any, identity: Identity) -> None:
         """Whoever may not write learns of a full backend first (spec/kv.md §4 step 9)."""
@@ -137,6 +153,7 @@ class Applier:
         quota = self.quota_bytes
         used = self._space.size_bytes + self._space.pending_bytes
         self.is_tight = 0 <= quota <= used + TIGHT_BYTES
+        self._note_who_decides()
 
     def has_room_for(self, cost: int) -> bool:
         """Whether a request of this cost fits the quota; cost 0 always does (spec/kv.md L4)."""

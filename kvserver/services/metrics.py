@@ -154,6 +154,12 @@ def _register_server(
         lambda: health.failures,
     )
     single(
+        "etcd_debugging_auth_revision",
+        "gauge",
+        "The current revision of auth store.",
+        lambda: member.applier.auth.store.revision,
+    )
+    single(
         "etcd_server_snapshot_apply_in_progress_total",
         "gauge",
         "1 if the server is applying the incoming snapshot. 0 if none.",
@@ -193,7 +199,7 @@ def _register_labelled_server(
             yield {"cluster_version": version.rpartition(".")[0]}, 1
 
     def client_requests() -> Samples:
-        for (kind, version), count in gate.client_requests.items():
+        for kind, version, count in gate.client_requests():
             yield {"type": kind, "client_api_version": version}, count
 
     def healthcheck() -> Samples:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from kvserver.transport import header_blocks
 from kvserver.transport.errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED
@@ -33,7 +33,16 @@ _ACCEPTED = (b"grpc-accept-encoding", b",".join(ENCODINGS))
 
 
 class RequestHead:
-    __slots__ = ("_metadata", "content_length", "encoding", "fields", "kind", "method", "refusal")
+    __slots__ = (
+        "_metadata",
+        "content_length",
+        "encoding",
+        "fields",
+        "kind",
+        "method",
+        "note",
+        "refusal",
+    )
 
     def __init__(
         self,
@@ -51,6 +60,8 @@ class RequestHead:
         self.encoding = encoding
         self.content_length = content_length
         self._metadata: Mapping[str, MetadataValue] | None = None
+        self.note: Any = None
+        """For whoever serves: what it concluded from these fields, so that it need not again."""
 
     @property
     def metadata(self) -> Mapping[str, MetadataValue]:
