@@ -78,6 +78,25 @@ APPLY_BYTES_MAX = 1024 * 1024
 SNAPSHOT_ENTRIES = 10_000
 SNAPSHOT_CATCH_UP_ENTRIES = 5000
 
+# Between members (spec/peer.md §3)
+PEER_FRAME_BYTES_MAX = 512 * 1024 * 1024
+"""One message on a stream, as etcd bounds it."""
+PEER_STREAM_MESSAGES_MAX = 4096
+"""Messages that wait for one stream; more are dropped and reported to raft."""
+PEER_PIPELINE_MESSAGES_MAX = 64
+PEER_PIPELINE_WORKERS = 4
+PEER_SILENCE_SECONDS_MAX = 5.0
+"""A stream on which nothing comes for this long is dropped and dialled anew."""
+PEER_HEARTBEAT_SECONDS = PEER_SILENCE_SECONDS_MAX / 3
+PEER_REDIAL_SECONDS = 0.1
+PEER_STABLE_SECONDS = 5.0
+"""A link must have been up this long to count in strict reconfiguration checks."""
+PEER_FOREIGN_PROPOSALS_MAX = 4096
+"""Forwarded proposals held while no leader is known."""
+READ_RETRY_SECONDS = 0.5
+REMOVED_STOP_SECONDS = 1.0
+"""A removed member stops this long after it has applied its removal."""
+
 # WAL and snapshots (spec/storage.md §2-§3)
 WAL_SEGMENT_BYTES = 64_000_000
 WAL_PAGE_BYTES = 4096
