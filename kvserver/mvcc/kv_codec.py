@@ -96,7 +96,10 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def key_of(record: bytes) -> bytes:
-    """The key of a record of ours: its first field, never empty (K5)."""
+    """The key of a record of ours: its first field, never empty (K5). An empty record, which a
+    restore with bumped revisions leaves (spec/bbolt.md R5), has the empty key."""
+    if not record:
+        return b""
     size = record[1]
     if size < 0x80:
         return record[2 : 2 + size]
