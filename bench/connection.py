@@ -2,7 +2,7 @@
 
 It sends scripts of pre-encoded calls and counts replies by walking frames. Every reply's trailers
 are checked: a block is decoded once, and equal blocks are believed as long as the HPACK dynamic
-table has not changed since (a block made of indexed fields only cannot change it). Anything but
+table has not changed since (a block that adds no field to the table cannot change it). Anything but
 `grpc-status: 0` raises: a benchmark of errors is worthless.
 """
 
@@ -154,7 +154,7 @@ class Connection:
         fields = self._decode(block, flags)
         if fields.get(":status") != "200":
             raise ReplyFailed(f"HTTP status {fields.get(':status')}")
-        if _is_indexed_only(block):
+        if _leaves_table(block):
             self._known_headers.add(block)
 
     def _check_trailers(self, block: bytes, flags: int) -> None:
@@ -163,13 +163,13 @@ class Connection:
             raise ReplyFailed(
                 f"grpc-status {fields.get('grpc-status')}: {fields.get('grpc-message')}"
             )
-        if _is_indexed_only(block):
+        if _leaves_table(block):
             self._known_trailers.add(block)
 
     def _decode(self, block: bytes, flags: int) -> dict[str, str]:
         if flags & 0x28 or not flags & END_HEADERS:
             raise ReplyFailed("padded, prioritised or continued header frames are not expected")
-        if not _is_indexed_only(block):
+        if not _leaves_table(block):
             self._known_headers.clear()
             self._known_trailers.clear()
         return {str(name): str(value) for name, value in self._decoder.decode(block)}
@@ -188,6 +188,36 @@ class Connection:
             raise ReplyFailed(f"frame type {kind} on stream {stream_id}: {payload[:100]!r}")
 
 
-def _is_indexed_only(block: bytes) -> bool:
-    """True when every byte is a one-byte indexed field (RFC 7541 §6.1)."""
-    return min(block, default=255) >= 0x80 and 0xFF not in block
+def _leaves_table(block: bytes) -> bool:
+    """True when no field of the block touches the HPACK dynamic table (RFC 7541 §6)."""
+    position = 0
+    while position < len(block):
+        first = block[position]
+        if first & 0x80:
+            _, position = _integer(block, position, 7)
+        elif first & 0x60:
+            # A literal that is added to the table, or a change of the table's size.
+            return False
+        else:
+            name, position = _integer(block, position, 4)
+            for _ in range(1 if name else 2):
+                length, position = _integer(block, position, 7)
+                position += length
+    return True
+
+
+def _integer(block: bytes, position: int, prefix_bits: int) -> tuple[int, int]:
+    """A prefixed integer (RFC 7541 §5.1) and the position after it."""
+    limit = (1 << prefix_bits) - 1
+    value = block[position] & limit
+    position += 1
+    if value < limit:
+        return value, position
+    shift = 0
+    while True:
+        byte = block[position]
+        position += 1
+        value += (byte & 0x7F) << shift
+        shift += 7
+        if not byte & 0x80:
+            return value, position
