@@ -1,0 +1,1 @@
+"""The benchmark's own parts: a generator that miscounts would compare nothing."""
