@@ -57,7 +57,7 @@ class Importer:
     def run(self, image: Image, bump: Bump | None) -> None:
         """Everything of `image`. ImageError names what does not belong into one."""
         used = PageMap(image.meta.high_water)
-        for bucket in image.root.buckets(used):
+        for bucket in image.buckets(used):
             table = bucket.name.decode(errors="replace")
             if table == KEY:
                 self._records(bucket, used)

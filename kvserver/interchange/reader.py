@@ -123,7 +123,15 @@ class Image:
 
     def check(self) -> None:
         """Read everything; ImageError unless every page is sound and used once (F15)."""
-        self.root.check(PageMap(self.meta.high_water))
+        used = PageMap(self.meta.high_water)
+        for bucket in self.buckets(used):
+            bucket.check(used)
+
+    def buckets(self, used: PageMap | None = None) -> list[Bucket]:
+        """The image's buckets, in the order of their names."""
+        if any(self.root.items()):
+            raise ImageError("corrupt image: its root holds something that is no bucket")
+        return self.root.buckets(used)
 
 
 def _page_sizes() -> Iterator[int]:
@@ -141,8 +149,8 @@ class Bucket:
     ) -> None:
         self.name = name
         self._image = image
-        self._root = root
-        self._inline = inline
+        self.root_page = root
+        self.inline = inline
         """The leaf page inside the bucket's own value, when there is one (F10)."""
         self._depth = depth
 
@@ -175,12 +183,12 @@ class Bucket:
 
     def elements(self, used: PageMap | None = None) -> Iterator[list[Element]]:
         """What the leaves hold, leaf by leaf; keys ascend over all of them."""
-        if self._inline is not None:
-            yield _inline_elements(self.name, self._inline)
+        if self.inline is not None:
+            yield _inline_elements(self.name, self.inline)
             return
         image = self._image
         # (page, least key, first key beyond or None, depth)
-        waiting: list[tuple[int, bytes, bytes | None, int]] = [(self._root, b"", None, 0)]
+        waiting: list[tuple[int, bytes, bytes | None, int]] = [(self.root_page, b"", None, 0)]
         while waiting:
             number, low, high, depth = waiting.pop()
             page, flags, count, span = image.page(number)
@@ -192,7 +200,7 @@ class Bucket:
                 continue
             if depth == DEPTH_MAX:
                 raise ImageError(f"corrupt image, {where}: the tree is too deep")
-            children = _branch_elements(page, count, where, low, high)
+            children = branch_elements(page, count, where, low, high)
             bounds = [key for key, _ in children[1:]] + [high]
             waiting += [
                 (child, key, bound, depth + 1)
@@ -234,7 +242,7 @@ def leaf_elements(
     return elements
 
 
-def _branch_elements(
+def branch_elements(
     page: bytes, count: int, where: str, low: bytes, high: bytes | None
 ) -> list[tuple[bytes, int]]:
     """A branch's (key, child) pairs."""

@@ -34,7 +34,7 @@ def image_status(image: Image) -> Status:
     used = PageMap(image.meta.high_water)
     checksum = total = revision = 0
     version = b""
-    for bucket in image.root.buckets(used):
+    for bucket in image.buckets(used):
         checksum = crc32c(bucket.name, checksum)
         for pairs in bucket.items(used):
             total += len(pairs)
