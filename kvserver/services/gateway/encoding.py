@@ -7,7 +7,6 @@ characters that it cannot have. Writing is the library's.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from functools import cache
@@ -27,6 +26,7 @@ _INTEGERS = frozenset(
         FieldDescriptor.CPPTYPE_UINT64,
     }
 )
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}")
 _DECIMAL = re.compile(r"-?[0-9]{1,20}")
 
 
@@ -132,13 +132,11 @@ def _scalar(field: FieldDescriptor, value: Any) -> Any:
 
 def _bytes(name: str, text: str) -> bytes:
     """Standard or URL-safe; padded, or neither padded nor a multiple of four long."""
-    if len(text) % 4 and "=" not in text:
-        text += "=" * (-len(text) % 4)
+    is_whole = len(text) % 4 == 0 if "=" in text else len(text) % 4 != 1
+    if not is_whole or not _BASE64.fullmatch(text):
+        raise ValueError(f"{name} is not base64")
     altchars = b"-_" if "-" in text or "_" in text else None
-    try:
-        return base64.b64decode(text, altchars, validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"{name} is not base64: {error}") from None
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars)
 
 
 def _integer(name: str, value: Any) -> int:
