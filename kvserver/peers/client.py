@@ -1,0 +1,235 @@
+"""HTTP/1.1 as a client of other members: short requests, and one endless body.
+
+A connection serves one request. Owner: the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httptools
+
+from kvserver.errors import KeydeckError
+
+ANSWER_BYTES_MAX = 16 * 1024 * 1024
+DIAL_SECONDS = 2.0
+
+
+class PeerUnreachable(KeydeckError):
+    """No connection, or it ended before the answer was whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", "replace").removesuffix("\n")
+
+
+class Exchange(asyncio.Protocol):
+    """One request on one connection. `on_head(status, headers)` says who takes the body: a
+    callback that is fed pieces, or None to gather it for the answer."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_head: Callable[[int, Mapping[str, str]], Callable[[bytes], None] | None] | None = None,
+    ) -> None:
+        self.answer: asyncio.Future[Answer] = loop.create_future()
+        """Resolved when the body has ended; fails with `PeerUnreachable`, or with what the
+        taker of the body raised."""
+        self.received_bytes = 0
+        self.transport: asyncio.Transport | None = None
+        self.is_ended_well = False
+        self._loop = loop
+        self._on_head = on_head
+        self._take: Callable[[bytes], None] | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._drained: asyncio.Future[None] | None = None
+        self._is_paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.received_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.fail(PeerUnreachable("the answer asks for another protocol"))
+        except httptools.HttpParserError as error:
+            # A callback's exception comes wrapped: what the body's taker says goes out as it is.
+            cause = error.__context__
+            self.fail(cause if isinstance(cause, KeydeckError) else PeerUnreachable(str(error)))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.resume_writing()
+        if not self.answer.done():
+            reason = str(error) if error else "the connection was closed"
+            self.answer.set_exception(PeerUnreachable(reason))
+
+    def fail(self, error: BaseException) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+        if self.transport is not None:
+            self.transport.abort()
+
+    # httptools
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        if self._on_head is not None:
+            self._take = self._on_head(self._parser.get_status_code(), self._headers)
+
+    def on_body(self, body: bytes) -> None:
+        if self._take is not None:
+            self._take(body)
+            return
+        self._body_bytes += len(body)
+        if self._body_bytes > ANSWER_BYTES_MAX:
+            raise PeerUnreachable("the answer is too long")
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        self.is_ended_well = True
+        if not self.answer.done():
+            status = self._parser.get_status_code()
+            self.answer.set_result(Answer(status, self._headers, b"".join(self._body)))
+
+    # writing under back-pressure
+
+    def pause_writing(self) -> None:
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    async def write(self, data: bytes) -> None:
+        assert self.transport is not None
+        if self.answer.done():
+            raise PeerUnreachable("the connection was closed")
+        self.transport.write(data)
+        if self._is_paused:
+            self._drained = self._loop.create_future()
+            await self._drained
+
+
+class HttpClient:
+    """Dials other members, with TLS where their URL says https."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None = None) -> None:
+        self._loop = loop
+        self._tls = tls
+
+    async def open(
+        self,
+        url: str,
+        on_head: Callable[[int, Mapping[str, str]], Callable[[bytes], None] | None] | None = None,
+    ) -> Exchange:
+        """A connection to the member at `url`. Raises `PeerUnreachable`."""
+        parts = urlsplit(url)
+
+        def make() -> Exchange:
+            return Exchange(self._loop, on_head)
+
+        is_secure = parts.scheme in ("https", "unixs")
+        try:
+            context = self._context() if is_secure else None
+            async with asyncio.timeout(DIAL_SECONDS):
+                if parts.scheme.startswith("unix"):
+                    _, exchange = await self._loop.create_unix_connection(
+                        make, parts.netloc + parts.path, ssl=context
+                    )
+                else:
+                    _, exchange = await self._loop.create_connection(
+                        make, parts.hostname or "", parts.port or 0, ssl=context
+                    )
+        except TimeoutError:
+            raise PeerUnreachable(f"dial {url}: timed out") from None
+        except (OSError, ssl.SSLError) as error:
+            raise PeerUnreachable(f"dial {url}: {error}") from None
+        return exchange
+
+    def _context(self) -> ssl.SSLContext:
+        return self._tls if self._tls is not None else ssl.create_default_context()
+
+    async def request(
+        self,
+        url: str,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        timeout_seconds: float = 5.0,
+    ) -> Answer:
+        """One request with a short body and a short answer. Raises `PeerUnreachable`."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                exchange = await self.open(url)
+                try:
+                    fields = {"Content-Length": str(len(body)), **(headers or {})}
+                    assert exchange.transport is not None
+                    exchange.transport.write(request_head(url, method, path, fields) + body)
+                    return await exchange.answer
+                finally:
+                    close(exchange)
+        except TimeoutError:
+            raise PeerUnreachable(f"{method} {url}{path}: timed out") from None
+
+    async def upload(
+        self,
+        url: str,
+        path: str,
+        headers: Mapping[str, str],
+        pieces: AsyncIterator[bytes],
+        answer_seconds: float,
+    ) -> Answer:
+        """POST a body that is made while it is sent. Raises `PeerUnreachable`."""
+        exchange = await self.open(url)
+        try:
+            fields = {"Transfer-Encoding": "chunked", **headers}
+            await exchange.write(request_head(url, "POST", path, fields))
+            async for piece in pieces:
+                if piece:
+                    await exchange.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await exchange.write(b"0\r\n\r\n")
+            async with asyncio.timeout(answer_seconds):
+                return await exchange.answer
+        except TimeoutError:
+            raise PeerUnreachable(f"POST {url}{path}: no answer") from None
+        finally:
+            close(exchange)
+
+
+def close(exchange: Exchange) -> None:
+    """Let a connection go; nobody asks for its answer any more."""
+    if exchange.answer.done():
+        if not exchange.answer.cancelled():
+            exchange.answer.exception()  # seen
+    else:
+        exchange.answer.cancel()
+    if exchange.transport is not None:
+        exchange.transport.abort()
+
+
+def request_head(url: str, method: str, path: str, headers: Mapping[str, str]) -> bytes:
+    host = urlsplit(url).netloc or "localhost"
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")

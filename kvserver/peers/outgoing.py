@@ -1,0 +1,101 @@
+"""One attached stream: a bounded queue of frames that is the body of a response.
+
+Messages are encoded when they are queued, because the state of a msgapp stream follows their
+order. Owner: the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from kvserver.limits import PEER_STREAM_MESSAGES_MAX
+from kvserver.raft import Message
+
+CHUNK_BYTES_MAX = 1024 * 1024
+"""About what is handed to the socket at once: below that its back-pressure is felt."""
+
+
+class Writer(Protocol):
+    """frames.MessageWriter or frames.AppendWriter."""
+
+    @property
+    def heartbeat(self) -> bytes: ...
+
+    def encode(self, message: Message) -> bytes: ...
+
+
+class OutgoingStream:
+    """What we write to one member on one stream."""
+
+    def __init__(self, writer: Writer, on_closed: Callable[[OutgoingStream, int], None]) -> None:
+        """`on_closed(stream, messages lost)` is called once, however the stream ends."""
+        self._writer = writer
+        self._on_closed = on_closed
+        self._frames: list[bytes] = []
+        self._messages = 0
+        self._wanted: asyncio.Future[None] | None = None
+        self._is_closed = False
+        self.stuck_heartbeats = 0
+        """Link heartbeats in a row that found the queue still full of the last one's."""
+
+    @property
+    def queued_messages(self) -> int:
+        return self._messages
+
+    def send(self, message: Message) -> bool:
+        """Queue a message; False if it does not fit."""
+        if self._messages >= PEER_STREAM_MESSAGES_MAX or self._is_closed:
+            return False
+        self._messages += 1
+        self._frames.append(self._writer.encode(message))
+        self._wake()
+        return True
+
+    def send_heartbeat(self) -> None:
+        """Show that the link lives, and notice one whose other end takes nothing."""
+        if self._frames:
+            self.stuck_heartbeats += 1
+            return
+        self.stuck_heartbeats = 0
+        self._frames.append(self._writer.heartbeat)
+        self._wake()
+
+    def close(self) -> None:
+        """End the body: replaced by a newer stream, or the member is gone."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        lost, self._messages = self._messages, 0
+        self._frames.clear()
+        self._wake()
+        self._on_closed(self, lost)
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The frames as they come, until `close`. Ends the stream when the reader goes away."""
+        try:
+            while not self._is_closed:
+                if not self._frames:
+                    self._wanted = asyncio.get_running_loop().create_future()
+                    await self._wanted
+                    continue
+                yield self._take()
+        finally:
+            self.close()
+
+    def _take(self) -> bytes:
+        frames = self._frames
+        if sum(map(len, frames)) <= CHUNK_BYTES_MAX:
+            data = b"".join(frames)
+            frames.clear()
+            self._messages = 0
+            return data
+        data = frames.pop(0)
+        self._messages = max(self._messages - 1, 0)
+        return data
+
+    def _wake(self) -> None:
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None and not wanted.done():
+            wanted.set_result(None)
