@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kvserver.errors import Code
 from kvserver.proto import auth_pb2, rpc_pb2
-from kvserver.services.gateway.encoding import BadJson, decode, encode
 from kvserver.services.gateway.objects import ObjectCutter
+from kvserver.services.gateway.reading import BadJson, decode
+from kvserver.services.gateway.writing import MESSAGES_PER_PAUSE, encode, encode_in_slices
 
 KEY = b"\xfb\xff\x00k"
 
@@ -126,6 +132,68 @@ def test_out() -> None:
 def test_there_and_back(key: bytes, lease: int, prev_kv: bool) -> None:
     request = rpc_pb2.PutRequest(key=key, lease=lease, prev_kv=prev_kv)
     assert decode(rpc_pb2.PutRequest, encode(request)) == request
+
+
+def messages(descriptor: Descriptor, depth: int) -> st.SearchStrategy[Message]:
+    """Messages of one type with anything in their fields."""
+    fields = {}
+    for field in descriptor.fields:
+        value: st.SearchStrategy[object]
+        if field.message_type is not None:
+            if not depth:
+                continue
+            value = messages(field.message_type, depth - 1)
+        elif field.enum_type is not None:
+            value = st.sampled_from(list(field.enum_type.values_by_number)) | st.just(99)
+        else:
+            value = SCALARS[field.type]
+        fields[field.name] = st.lists(value, max_size=2) if field.is_repeated else value
+    kind = GetMessageClass(descriptor)
+    return st.fixed_dictionaries({}, optional=fields).map(lambda found: kind(**found))
+
+
+SCALARS = {
+    FieldDescriptor.TYPE_BYTES: st.binary(max_size=5),
+    FieldDescriptor.TYPE_STRING: st.text(max_size=5),
+    FieldDescriptor.TYPE_BOOL: st.booleans(),
+    FieldDescriptor.TYPE_INT64: st.integers(-(2**63), 2**63 - 1),
+    FieldDescriptor.TYPE_UINT64: st.integers(0, 2**64 - 1),
+    FieldDescriptor.TYPE_INT32: st.integers(-(2**31), 2**31 - 1),
+    FieldDescriptor.TYPE_UINT32: st.integers(0, 2**32 - 1),
+}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        rpc_pb2.TxnResponse,
+        rpc_pb2.WatchResponse,
+        rpc_pb2.AuthRoleGetResponse,
+        rpc_pb2.AlarmResponse,
+        rpc_pb2.StatusResponse,
+        rpc_pb2.LeaseTimeToLiveResponse,
+    ],
+)
+@given(data=st.data())
+def test_out_is_what_the_library_writes(kind: type[Message], data: st.DataObject) -> None:
+    message = data.draw(messages(kind.DESCRIPTOR, 3))
+    library = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    assert json.loads(encode(message)) == library
+
+
+async def test_large_answers_come_with_pauses() -> None:
+    """design D6"""
+    response = rpc_pb2.RangeResponse(kvs=[{"key": b"k", "version": 1}] * MESSAGES_PER_PAUSE * 3)
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        asyncio.get_running_loop().call_soon(turn)
+
+    turn()
+    assert await encode_in_slices(response) == encode(response)
+    assert turns >= 3
 
 
 # -- objects in a row

@@ -14,10 +14,11 @@ from google.protobuf.message import Message
 from kvserver.errors import Code, RequestError
 from kvserver.services.gateway import answers
 from kvserver.services.gateway.bindings import Binding, bindings
-from kvserver.services.gateway.encoding import decode, encode
 from kvserver.services.gateway.lines import Lines
 from kvserver.services.gateway.metadata import metadata_of, timeout_of
 from kvserver.services.gateway.objects import ObjectCutter
+from kvserver.services.gateway.reading import decode
+from kvserver.services.gateway.writing import encode_in_slices
 from kvserver.services.in_process import InnerCall, InnerStream, Log, status_of
 from kvserver.transport import HttpRequest, HttpResponse, Method
 
@@ -64,7 +65,8 @@ class Gateway:
         if seconds is not None:
             call.deadline = asyncio.get_running_loop().time() + seconds
         reply = await call.run(body)
-        return HttpResponse(200, answers.GOOD, encode(binding.response.FromString(reply)))
+        json = await encode_in_slices(binding.response.FromString(reply))
+        return HttpResponse(200, answers.GOOD, json)
 
     # -- streams
 

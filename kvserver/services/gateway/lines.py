@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf.message import Message
 
 from kvserver.services.gateway import answers
-from kvserver.services.gateway.encoding import encode
+from kvserver.services.gateway.writing import encode
 from kvserver.services.in_process import InnerStream, Log, status_of
 from kvserver.transport import HttpResponse
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from kvserver.services.gateway.encoding import BadJson
+from kvserver.services.gateway.reading import BadJson
 
 _OUTSIDE_STRINGS = re.compile(rb'["{}\[\]]')
 _INSIDE_STRINGS = re.compile(rb'["\\]')

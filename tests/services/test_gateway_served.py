@@ -130,11 +130,14 @@ def test_a_message_too_long_for_grpc(client: GatewayClient) -> None:
     assert (request.status, request.json["message"]) == (400, "etcdserver: request is too large")
 
 
+FLAGS = ("--bcrypt-cost=4", "--cors=https://good.example", "--host-whitelist=127.0.0.1")
+
+
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayClient]:
-    """A member with auth enabled, where root's password is "pw"."""
+    """A member with auth enabled, where root's password is "pw", and particular about hosts."""
     directory = tmp_path_factory.mktemp("guarded") / "data"
-    with running(keydeck_server(directory, flags=["--bcrypt-cost=4"])) as server:
+    with running(keydeck_server(directory, flags=FLAGS)) as server:
         client = GatewayClient(server.client_port)
         client.ask("/v3/kv/put", {"key": KEY})
         for path, body in (
@@ -168,6 +171,15 @@ def test_credentials(guarded: GatewayClient) -> None:
         answer = guarded.ask("/v3/kv/range", {"key": KEY}, headers={name: value})
         assert answer.status == 200, name
         assert answer.json["count"] == "1"
+
+
+def test_the_flags_reach_the_door(guarded: GatewayClient) -> None:
+    """spec/wire-api.md §3.4, §4.7; the rules are in test_gateway_door.py."""
+    page = {"Content-Type": "application/json", "Origin": "https://evil.example"}
+    assert guarded.ask("/v3/auth/status", headers=page).status == 403
+    good = page | {"Origin": "https://good.example"}
+    assert guarded.ask("/v3/auth/status", headers=good).status == 200
+    assert guarded.ask("/version", method="GET", headers={"Host": "evil.example"}).status == 421
 
 
 def test_locks_ask_in_the_callers_name(guarded: GatewayClient) -> None:

@@ -1,7 +1,7 @@
-"""Protobuf messages from and to JSON (spec/wire-api.md §4.1).
+"""Messages from JSON (spec/wire-api.md §4.1).
 
-Reading is our own because the library's is too forgiving with base64: a key must not lose the
-characters that it cannot have. Writing is the library's.
+Our own because the library's reader is too forgiving with base64: a key must not lose the
+characters that it cannot have.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import re
 from functools import cache
 from typing import Any, NoReturn
 
-from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
@@ -34,18 +33,6 @@ class BadJson(RequestError):
     """The body is no JSON, or not that of the message."""
 
     code = Code.INVALID_ARGUMENT
-
-
-# -- writing
-
-
-def encode(message: Message) -> bytes:
-    """One JSON object without a newline; names as defined, defaults left out."""
-    fields = json_format.MessageToDict(message, preserving_proto_field_name=True)
-    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-# -- reading
 
 
 def _refuse_constant(name: str) -> NoReturn:
