@@ -47,26 +47,14 @@ class Intervals:
             self._ends.append(end)
 
     def covers(self, key: bytes, range_end: bytes) -> bool:
-        """Whether every key that [key, range_end) can name is in the set."""
+        """Whether the set has every key of [key, range_end). An inverted range names no key, but
+        its first one must be there: as a rule etcd has it so too."""
         if self._open_from is not None and key >= self._open_from:
-            # An inverted range names nothing, but its end may lie before the interval.
-            return range_end in (b"", OPEN_END) or range_end > self._open_from
+            return True
         if range_end == OPEN_END:
             return False
-        if range_end and range_end <= key:
-            return self._spans(key, range_end)
         at = bisect_right(self._firsts, key) - 1
-        if at < 0:
-            return False
-        return self._ends[at] >= range_end if range_end else self._ends[at] > key
-
-    def _spans(self, key: bytes, range_end: bytes) -> bool:
-        """An empty or inverted range is allowed when one interval has keys on both its sides,
-        as etcd's interval tree has it."""
-        at = bisect_right(self._firsts, range_end) - 1
-        while at >= 0 and self._firsts[at] == range_end:
-            at -= 1
-        return at >= 0 and self._ends[at] > key
+        return at >= 0 and key < self._ends[at] and range_end <= self._ends[at]
 
 
 def is_valid_grant(key: bytes, range_end: bytes) -> bool:
