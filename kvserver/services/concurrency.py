@@ -3,6 +3,10 @@
 A participant is a key attached to its lease; its create_revision is its ticket, and the smallest
 ticket under the prefix holds the lock or leads. Everything is ordinary requests in the caller's
 name. A participant whose caller goes away, or whose wait fails, leaves the queue (B5).
+
+Kinder than etcd in three places: who goes while its place is being taken leaves no place behind; a
+key is deleted in the name of its caller, so that this works with auth; and a compaction ends no
+wait.
 """
 
 from __future__ import annotations

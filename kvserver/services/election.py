@@ -129,6 +129,7 @@ class ElectionService:
         return leader
 
     # -- observing (E5)
+    # A caller who may not read the election is told so; etcd ends its stream without a word.
 
     async def observe(self, stream: Stream) -> None:
         self._gate.open_stream(stream)

@@ -66,9 +66,11 @@ class InnerCall:
         """The reply of the call's method, within its deadline and counted as the transport counts
         calls. Raises what the handler raises."""
         assert self.method is not None
-        counters = self.method.counters
+        counters, on_handled = self.method.counters, self.method.on_handled
         counters.started += 1
         counters.messages_received += 1
+        loop = asyncio.get_running_loop()
+        started_at = loop.time()
         try:
             async with asyncio.timeout_at(self.deadline) as deadline:
                 reply = await self.ask(self.method.handler, body)
@@ -78,9 +80,13 @@ class InnerCall:
             code = code_of(error)
             counters.failed[code] = counters.failed.get(code, 0) + 1
             raise error from None
-        counters.ok += 1
-        counters.messages_sent += 1
-        return reply
+        else:
+            counters.ok += 1
+            counters.messages_sent += 1
+            return reply
+        finally:
+            if on_handled is not None:
+                on_handled(loop.time() - started_at)
 
     async def ask(self, handler: Handler, body: bytes) -> bytes:
         """The handler's answer. Raises what it raises, or `RequestError` for what it fails with."""
