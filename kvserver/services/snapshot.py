@@ -2,7 +2,7 @@
 (spec/maintenance.md §6, spec/bbolt.md §3.6).
 
 First the image is built into a temporary file (interchange/spool.py), which takes about a second
-for a million keys and lets the loop go every millisecond or two; writes go on and are not in it.
+for a million keys and lets the loop go every half millisecond; writes go on and are not in it.
 Then the file is streamed at the client's pace. The read transaction is over before the first byte
 leaves, so a slow client costs disk space and nothing else.
 """
@@ -41,7 +41,7 @@ class SnapshotService:
         self._gate = gate
         # One thread: the calls of one backup stay in order, its closing included.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
-        self._streams = 0
+        self.streams = 0
 
     def methods(self, request_bytes_max: int) -> Iterator[Method]:
         yield Method(PATH, "stream", self.snapshot, request_bytes_max)
@@ -55,16 +55,16 @@ class SnapshotService:
         async for body in stream:
             parse(rpc_pb2.SnapshotRequest, body)
             break
-        if self._streams >= SNAPSHOT_STREAMS_MAX:
+        if self.streams >= SNAPSHOT_STREAMS_MAX:
             raise errors.RequestTooManyRequests
-        self._streams += 1
+        self.streams += 1
         try:
             await self._build_and_send(stream)
         except OSError as error:
             reason = f"cannot build the snapshot: {error.strerror or error}"
             raise errors.RequestError(reason, errors.Code.UNAVAILABLE) from error
         finally:
-            self._streams -= 1
+            self.streams -= 1
 
     async def _build_and_send(self, stream: Stream) -> None:
         builder = ImageBuilder(self._open_view())
