@@ -8,7 +8,8 @@ backend. Entries after the applied index are applied again by raft itself, like 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from kvserver.apply.alarms import Alarms
 from kvserver.auth import AuthStore
@@ -22,6 +23,7 @@ from kvserver.membership.codec import decode_conf_state, encode_conf_context
 from kvserver.mvcc.backend.lmdb import LmdbBackend
 from kvserver.mvcc.compaction import CompactionJob
 from kvserver.mvcc.store import Store
+from kvserver.peers.joining import Joined
 from kvserver.raft import (
     ConfChange,
     ConfChangeType,
@@ -39,11 +41,25 @@ from kvserver.wal import Wal, WalMetadata, decode_metadata, encode_metadata, has
 
 @dataclass(frozen=True, slots=True)
 class Founding:
-    """What a new cluster is founded with: this member's name, its peer URLs and the token."""
+    """What a new cluster is founded with: this member's name, its peer URLs and the token; the
+    URLs of all founding members by name, where there are others; how to join instead."""
 
     name: str
     peer_urls: tuple[str, ...]
     token: str
+    cluster: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    join: Callable[[], Joined] | None = None
+    """Set for `--initial-cluster-state existing`: asks the others."""
+    check: Callable[[int], None] | None = None
+    """Refuses to found what was founded already; called with this member's id."""
+
+    def members(self) -> list[Member]:
+        """The founding members, in ascending id order."""
+        cluster = self.cluster or {self.name: self.peer_urls}
+        members = [
+            Member(member_id(urls, self.token), tuple(urls), name) for name, urls in cluster.items()
+        ]
+        return sorted(members, key=lambda member: member.id)
 
 
 @dataclass(slots=True)
@@ -58,6 +74,8 @@ class Recovered:
     raft_storage: MemoryStorage
     applied_index: int
     snapshot_index: int
+    known_members: tuple[Member, ...] = ()
+    """Of a cluster this member is about to join: the log has not told yet."""
 
 
 @dataclass(slots=True)
@@ -110,8 +128,12 @@ def _found(
     log: Logger,
 ) -> Recovered:
     """A new cluster's log begins with one conf change per member (spec/raft-wire.md §4.1)."""
+    if founding.join is not None:
+        return _join(fs, wal_dir, founding.join(), snapshotter, backend, log)
     number = member_id(founding.peer_urls, founding.token)
-    cluster = cluster_id([number])
+    if founding.check is not None:
+        founding.check(number)
+    cluster = cluster_id([member.id for member in founding.members()])
     wal = Wal.create(fs, wal_dir, encode_metadata(WalMetadata(number, cluster)), log=log)
     hard_state, entries = _first_entries(founding)
     wal.save(hard_state, entries)
@@ -120,11 +142,42 @@ def _found(
     return Recovered(number, cluster, wal, snapshotter, backend, storage, 0, 0)
 
 
+def _join(
+    fs: FileSystem,
+    wal_dir: str,
+    joined: Joined,
+    snapshotter: Snapshotter,
+    backend: LmdbBackend,
+    log: Logger,
+) -> Recovered:
+    """An empty log: the leader sends everything (spec/cluster.md §2.2)."""
+    metadata = WalMetadata(joined.member_id, joined.cluster_id)
+    wal = Wal.create(fs, wal_dir, encode_metadata(metadata), log=log)
+    log.info(
+        "joining a cluster",
+        cluster_id=f"{joined.cluster_id:x}",
+        local_member_id=f"{joined.member_id:x}",
+    )
+    return Recovered(
+        joined.member_id,
+        joined.cluster_id,
+        wal,
+        snapshotter,
+        backend,
+        MemoryStorage(),
+        0,
+        0,
+        joined.members,
+    )
+
+
 def _first_entries(founding: Founding) -> tuple[HardState, list[Entry]]:
-    number = member_id(founding.peer_urls, founding.token)
-    member = Member(number, founding.peer_urls, founding.name)
-    change = ConfChange(0, ConfChangeType.ADD_NODE, number, encode_conf_context(member))
-    return HardState(1, 0, 1), [Entry(1, 1, EntryType.CONF_CHANGE, encode_conf_change(change))]
+    """The same on every founding member (spec/cluster.md §2.1)."""
+    entries = []
+    for index, member in enumerate(founding.members(), 1):
+        change = ConfChange(0, ConfChangeType.ADD_NODE, member.id, encode_conf_context(member))
+        entries.append(Entry(index, 1, EntryType.CONF_CHANGE, encode_conf_change(change)))
+    return HardState(1, 0, len(entries)), entries
 
 
 def _reopen(
@@ -137,7 +190,7 @@ def _reopen(
 ) -> Recovered:
     point = open_at_newest(fs, wal_dir, snapshotter, log=log)
     metadata = decode_metadata(point.contents.metadata)
-    _finish_founding(point, metadata.node_id, founding)
+    known = _finish_founding(point, metadata.node_id, founding)
     applied = backend.marks.consistent_index
     snapshot_index = point.snapshot.index if point.snapshot else 0
     if applied < snapshot_index:
@@ -177,14 +230,20 @@ def _reopen(
         storage,
         applied,
         snapshot_index,
+        known,
     )
 
 
-def _finish_founding(point: StartingPoint, number: int, founding: Founding) -> None:
-    """A crash while the cluster was founded can leave a log that holds only its metadata."""
+def _finish_founding(point: StartingPoint, number: int, founding: Founding) -> tuple[Member, ...]:
+    """A crash while the cluster was founded can leave a log that holds only its metadata; so can
+    one before the leader of a joined cluster has sent anything. Returns who is known in it."""
     contents = point.contents
-    if point.snapshot or contents.entries or contents.hard_state != HardState():
-        return
+    if point.snapshot or contents.entries:
+        return ()
+    if founding.join is not None:
+        return founding.join().members
+    if contents.hard_state != HardState():
+        return ()
     if number != member_id(founding.peer_urls, founding.token):
         raise FatalError(
             "the log is empty and belongs to a member with other peer URLs or another cluster "
@@ -192,6 +251,7 @@ def _finish_founding(point: StartingPoint, number: int, founding: Founding) -> N
         )
     contents.hard_state, contents.entries = _first_entries(founding)
     point.wal.save(contents.hard_state, contents.entries)
+    return ()
 
 
 def _conf_state(backend: LmdbBackend, snapshot: Snapshot | None) -> ConfState:

@@ -94,6 +94,9 @@ PEER_STABLE_SECONDS = 5.0
 PEER_FOREIGN_PROPOSALS_MAX = 4096
 """Forwarded proposals held while no leader is known."""
 READ_RETRY_SECONDS = 0.5
+JOIN_SECONDS_MAX = 10.0
+PRESENCE_SECONDS_MAX = 1.0
+VERSION_POLL_SECONDS = 4.0
 REMOVED_STOP_SECONDS = 1.0
 """A removed member stops this long after it has applied its removal."""
 

@@ -33,6 +33,7 @@ from kvserver.limits import (
     GRPC_OVERHEAD_BYTES,
     QUOTA_BYTES_DEFAULT,
     QUOTA_BYTES_WARN,
+    REMOVED_STOP_SECONDS,
     REQUEST_TIMEOUT_BASE_SECONDS,
 )
 from kvserver.logs import Logger
@@ -41,7 +42,14 @@ from kvserver.member.conf_changes import ConfChanges
 from kvserver.member.header import HeaderBytes
 from kvserver.member.proposal import CallbackWaiter
 from kvserver.membership.ids import RequestIds
+from kvserver.membership.types import Member
 from kvserver.metrics.registry import Registry
+from kvserver.peers.identity import Identity
+from kvserver.peers.joining import join, refuse_if_bootstrapped
+from kvserver.peers.network import PeerNetwork
+from kvserver.peers.server import RaftHttp, wants_body_stream
+from kvserver.peers.tls import dialling_context
+from kvserver.peers.versions import VersionMonitor
 from kvserver.proto import membership_pb2
 from kvserver.raft import Config as RaftConfig
 from kvserver.raft import ConfState, RawNode
@@ -102,6 +110,7 @@ class MemberServer:
         self._fs = RealFileSystem()
         self._fatal: asyncio.Future[None] = loop.create_future()
         self._published: asyncio.Future[None] = loop.create_future()
+        self._removed: asyncio.Future[None] = loop.create_future()
         self._layout = DataDir.at(config.data_dir, config.wal_dir)
         self._lock = prepare(self._fs, self._layout, log)
         gc.disable()
@@ -124,8 +133,7 @@ class MemberServer:
         config = self._config
         if self._quota_bytes > QUOTA_BYTES_WARN:
             self._log.warn("quota exceeds the recommended maximum", quota_bytes=self._quota_bytes)
-        urls = founding_urls(config)
-        founding = Founding(config.name, urls, config.initial_cluster_token)
+        founding = founding_of(config, self._peer_tls())
         return recover(
             self._fs,
             self._layout.snap,
@@ -242,10 +250,31 @@ class MemberServer:
             request_timeout_seconds=REQUEST_TIMEOUT_BASE_SECONDS
             + 2 * config.election_timeout / 1000,
             election_timeout_seconds=config.election_timeout / 1000,
-            on_leader=self._publish,
+            on_leader=self._became_leader,
             log=self._log,
         )
         member.warning_seconds = config.warning_apply_duration
+        member.is_learner = found.member_id in node.conf_state.learners
+        network = self._network = PeerNetwork(
+            loop=loop,
+            clock=self._clock,
+            identity=Identity(
+                found.member_id, found.cluster_id, tuple(config.initial_advertise_peer_urls)
+            ),
+            tls=self._peer_tls(),
+            raft=member,
+            on_removed=self._note_removed,
+            log=self._log,
+        )
+        member.network = network
+        self._versions = VersionMonitor(
+            client=network.client,
+            member_id=found.member_id,
+            members=state.membership.members,
+            current=lambda: state.membership.version,
+            is_leader=lambda: member.is_leader and not member.is_stopped,
+            propose=self._propose_version,
+        )
         storage.on_room = member.wake
         if state.interrupted_compaction is not None:
             background.add_compaction(state.interrupted_compaction)
@@ -298,8 +327,16 @@ class MemberServer:
             error_status,
             client_app.wants_body_stream,
         )
-        peers = PeerHttpApp(member, self._recovered.cluster_id, self._app)
-        self._peers = Transport((), peers, limits, self._transport_log)
+        peers = PeerHttpApp(
+            member,
+            self._recovered.cluster_id,
+            self._app,
+            RaftHttp(self._network, self._clock),
+            self._known_members,
+        )
+        self._peers = Transport(
+            (), peers, limits, self._transport_log, wants_body_stream=wants_body_stream
+        )
         self._monitoring = Transport((), MonitoringApp(self._app), limits, self._transport_log)
         register_metrics(
             registry,
@@ -357,9 +394,17 @@ class MemberServer:
         freeze_garbage()
         self._duties.start()
         self._member.start()
-        await asyncio.wait((self._published, self._fatal), return_when=asyncio.FIRST_COMPLETED)
+        self._network.start()
+        self._reconcile()
+        if not self._is_alone:
+            self._publish_attributes()
+        await asyncio.wait(
+            (self._published, self._fatal, self._removed), return_when=asyncio.FIRST_COMPLETED
+        )
         if self._fatal.done():
             self._fatal.result()
+        if self._removed.done():
+            return
         config = self._config
         http_apart = config.listen_client_http_urls
         await self._listen(self._clients, config.listen_client_urls, serve_http=not http_apart)
@@ -377,12 +422,17 @@ class MemberServer:
             await self._failpoints.listen_tcp(host or "127.0.0.1", int(port), serve_grpc=False)
 
     async def wait(self) -> None:
-        """Until something fatal happens, which is raised."""
-        await self._fatal
+        """Until something fatal happens, which is raised, or this member is removed."""
+        await asyncio.wait((self._fatal, self._removed), return_when=asyncio.FIRST_COMPLETED)
+        if self._fatal.done():
+            self._fatal.result()
 
     async def stop(self, grace_seconds: float = 1.0) -> None:
         """Take no more, answer what is open, make everything durable, let the disk go."""
+        await self._hand_over()
         await self._clients.drain(grace_seconds)
+        self._versions.stop()
+        self._network.stop()
         await self._peers.drain(0)
         await self._monitoring.drain(0)
         self._duties.stop()
@@ -442,6 +492,15 @@ class MemberServer:
             kind = "peer" if is_peer else "client"
             self._log.info(f"serving {kind} traffic", address=f"{host}:{port}", url=url)
 
+    def _peer_tls(self) -> ssl.SSLContext | None:
+        """How this member dials others; None without any peer TLS of its own."""
+        config = self._config
+        cert = config.peer_client_cert_file or config.peer_cert_file
+        key = config.peer_client_key_file or config.peer_key_file
+        if not cert and not config.peer_trusted_ca_file:
+            return None
+        return dialling_context(cert, key, config.peer_trusted_ca_file)
+
     def _tls(self, is_peer: bool) -> ssl.SSLContext:
         config = self._config
         if is_peer:
@@ -467,23 +526,81 @@ class MemberServer:
     def _note_conf_state(self, conf_state: ConfState, index: int) -> None:
         self._storage.note_conf_state(conf_state, index)
         self._member.is_learner = self._recovered.member_id in conf_state.learners
+        self._reconcile()
+        if self._state.membership.is_removed(self._recovered.member_id):
+            # Not at once: the leader's own removal has to reach the others first.
+            self._loop.call_later(REMOVED_STOP_SECONDS, self._note_removed)
+
+    @property
+    def _is_alone(self) -> bool:
+        return self._member.node.conf_state.voters == (self._recovered.member_id,)
+
+    def _known_members(self) -> list[Member]:
+        """The membership; until the log of a joined cluster has arrived here, what the others
+        told."""
+        membership, own = self._state.membership, self._recovered.member_id
+        members = membership.members()
+        if membership.get(own) is not None or membership.is_removed(own):
+            return members
+        known = {member.id: member for member in self._recovered.known_members}
+        known.update((member.id, member) for member in members)
+        return [known[number] for number in sorted(known)]
+
+    def _reconcile(self) -> None:
+        self._network.reconcile(self._known_members(), self._state.membership.is_removed)
+
+    def _note_removed(self) -> None:
+        """Removed members stop, and never come back (spec/cluster.md §3.2)."""
+        if not self._removed.done():
+            self._log.error("the member has been permanently removed from the cluster")
+            self._removed.set_result(None)
+
+    async def _hand_over(self) -> None:
+        """A leader that stops leaves another voter in its place (spec/cluster.md §4)."""
+        member = self._member
+        if not member.is_leader or self._is_alone or self._fatal.done() or self._removed.done():
+            return
+        links = [
+            (since, voter)
+            for voter in member.node.conf_state.voters
+            if (since := self._network.active_since(voter)) is not None
+        ]
+        if not links:
+            return
+        target = min(links)[1]
+        self._log.info("leadership transfer starting", target_member_id=f"{target:x}")
+        try:
+            await member.move_leader(target)
+        except errors.RequestError as error:
+            self._log.warn("leadership transfer failed", error=error.message)
+        else:
+            self._log.info("leadership transfer finished", target_member_id=f"{target:x}")
 
     def _purge(self) -> None:
         """Append thread: segments and snapshots beyond what the flags keep."""
         purge_segments(self._fs, self._layout.wal, self._config.max_wals)
         self._recovered.snapshotter.purge(self._config.max_snapshots)
 
-    def _publish(self) -> None:
-        """Tell the cluster our name and client URLs, and its version (spec/cluster.md §2.1)."""
+    def _became_leader(self) -> None:
+        if not self._is_alone:
+            self._versions.start(self._loop)
+            return
+        if self._state.membership.version != CLUSTER_VERSION:
+            self._propose_version(CLUSTER_VERSION)
+        self._publish_attributes()
+
+    def _propose_version(self, version: str) -> None:
+        request = membership_pb2.ClusterVersionSetRequest(ver=version)
+        self._propose(Kind.CLUSTER_VERSION_SET, request, None)
+
+    def _publish_attributes(self) -> None:
+        """Tell the cluster our name and client URLs (spec/cluster.md §2.1)."""
         attributes = membership_pb2.ClusterMemberAttrSetRequest(
             member_ID=self._recovered.member_id,
             member_attributes=membership_pb2.Attributes(
                 name=self._config.name, client_urls=self._config.advertise_client_urls
             ),
         )
-        version = membership_pb2.ClusterVersionSetRequest(ver=CLUSTER_VERSION)
-        if self._state.membership.version != CLUSTER_VERSION:
-            self._propose(Kind.CLUSTER_VERSION_SET, version, None)
         self._propose(Kind.CLUSTER_MEMBER_ATTR_SET, attributes, self._published_attributes)
 
     def _propose(self, kind: Kind, request: Message, done: Done | None) -> None:
@@ -494,7 +611,7 @@ class MemberServer:
         if error is None and not self._published.done():
             self._published.set_result(None)
         elif error is not None and not self._member.is_stopped:
-            self._publish()
+            self._publish_attributes()
 
     def _transport_log(self, level: str, message: str, fields: dict[str, Any]) -> None:
         getattr(self._log, level, self._log.info)(message, **fields)
@@ -522,17 +639,38 @@ def refuse_what_is_missing(config: Config) -> None:
         raise FatalError(f"this release does not support {', '.join(named)}")
 
 
+def founding_of(config: Config, tls: ssl.SSLContext | None) -> Founding:
+    """How this member's cluster comes to be, where there is none on the disk
+    (spec/cluster.md §2)."""
+    cluster = {name: tuple(urls) for name, urls in config.initial_cluster.items()}
+    urls = founding_urls(config)
+    if not os.environ.get("KEYDECK_SEVERAL_MEMBERS"):
+        if config.initial_cluster_state != "new":
+            raise FatalError("joining an existing cluster is not supported by this release")
+        if len(cluster) > 1:
+            raise FatalError("a cluster of several members is not supported by this release")
+    others = [url for name, known in cluster.items() if name != config.name for url in known]
+    joins = config.initial_cluster_state == "existing"
+    return Founding(
+        config.name,
+        urls,
+        config.initial_cluster_token,
+        cluster,
+        join=(lambda: join(config.name, cluster, tls)) if joins else None,
+        check=(lambda number: refuse_if_bootstrapped(number, others, tls)) if others else None,
+    )
+
+
 def founding_urls(config: Config) -> tuple[str, ...]:
     """This member's peer URLs in the initial cluster (spec/cluster.md §2.1)."""
-    if config.initial_cluster_state != "new":
-        raise FatalError("joining an existing cluster is not supported by this release")
-    others = {name for name in config.initial_cluster if name != config.name}
     if config.name not in config.initial_cluster:
         raise FatalError(
             f"couldn't find local name {config.name!r} in the initial cluster configuration"
         )
-    if others:
-        raise FatalError("a cluster of several members is not supported by this release")
+    everybodys = [url for urls in config.initial_cluster.values() for url in urls]
+    if len(set(everybodys)) != len(everybodys):
+        shown = ",".join(f"{n}={u}" for n, urls in config.initial_cluster.items() for u in urls)
+        raise FatalError(f"initial cluster {shown} has duplicate url")
     urls = tuple(config.initial_cluster[config.name])
     if sorted(urls) != sorted(config.initial_advertise_peer_urls):
         raise FatalError(

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from kvserver import errors, failpoints
 from kvserver.errors import FatalError
-from kvserver.member.proposal import Proposal
+from kvserver.member.proposal import Waiter
 from kvserver.membership.cluster import REMOVE, Membership
 from kvserver.membership.codec import decode_conf_context
 from kvserver.membership.types import Member
@@ -29,7 +29,10 @@ class ConfChanges:
         self._membership = membership
         self._on_conf_state = on_conf_state
 
-    def apply(self, entry: Entry, node: RawNode, proposal: Proposal | None) -> None:
+    def apply(
+        self, entry: Entry, node: RawNode, take_waiter: Callable[[int], Waiter | None]
+    ) -> None:
+        """`take_waiter(id)`: who proposed the change with this id here, if anybody did."""
         failpoints.hit("beforeApplyOneConfChange")
         change = decode_conf_change(entry)
         if not isinstance(change, ConfChange):
@@ -37,16 +40,19 @@ class ConfChanges:
                 f"log entry {entry.index} is a joint configuration change, which no etcd release "
                 "proposes; start a release that knows it"
             )
+        waiter = take_waiter(change.id) if change.id else None
+        refusal = None
         try:
             self._apply_to_membership(change, entry.index)
         except errors.RequestError as error:
             change = replace(change, node_id=0)
-            if proposal is not None:
-                proposal.fail(error)
-                proposal = None
+            refusal = error
         self._on_conf_state(node.apply_conf_change(change), entry.index)
-        if proposal is not None and proposal.waiter is not None:
-            proposal.waiter.reply(b"")
+        if waiter is not None:
+            if refusal is not None:
+                waiter.fail(refusal.code, refusal.message)
+            else:
+                waiter.reply(b"")
 
     def _apply_to_membership(self, change: ConfChange, index: int) -> None:
         kind = int(change.type)

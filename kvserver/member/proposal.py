@@ -61,6 +61,34 @@ class Proposal:
             self.waiter.fail(error.code, error.message)
 
 
+TimeoutOf = Callable[[float], errors.RequestError]
+"""What a proposal that started at that time is told when its time is over (spec/kv.md E5)."""
+
+
+def _plain_timeout(started_at: float) -> errors.RequestError:
+    return errors.Timeout()
+
+
+def _expire(waiting: dict[Any, Proposal], before: float, error: TimeoutOf) -> int:
+    """In insertion order, which is nearly the order of time."""
+    late = []
+    for key, proposal in waiting.items():
+        if proposal.started_at >= before:
+            break
+        late.append(key)
+    for key in late:
+        proposal = waiting.pop(key)
+        proposal.fail(error(proposal.started_at))
+    return len(late)
+
+
+def _fail_older(waiting: dict[Any, Proposal], term: int) -> int:
+    old = [key for key, proposal in waiting.items() if proposal.term < term]
+    for key in old:
+        waiting.pop(key).fail(errors.TimeoutDueToLeaderFail())
+    return len(old)
+
+
 class CallbackWaiter:
     """A waiter for the server's own proposals: one callback with the error, or None."""
 
@@ -74,6 +102,40 @@ class CallbackWaiter:
 
     def fail(self, code: int, message: str) -> None:
         self._callback(errors.RequestError(message, errors.Code(code)))
+
+
+class ForwardedProposals:
+    """Proposals that went to the leader, by the data of the entry that they become: it holds
+    their request id, so it is theirs alone. Owner: the loop."""
+
+    __slots__ = ("by_data",)
+
+    def __init__(self) -> None:
+        self.by_data: dict[bytes, Proposal] = {}
+
+    def __len__(self) -> int:
+        return len(self.by_data)
+
+    def add(self, term: int, proposals: list[Proposal]) -> None:
+        by_data = self.by_data
+        for proposal in proposals:
+            proposal.term = term
+            by_data[proposal.data] = proposal
+
+    def pop(self, data: bytes) -> Proposal | None:
+        return self.by_data.pop(data, None)
+
+    def expire(self, before: float, error: TimeoutOf = _plain_timeout) -> int:
+        return _expire(self.by_data, before, error)
+
+    def fail_older(self, term: int) -> int:
+        return _fail_older(self.by_data, term)
+
+    def fail_all(self, error: errors.RequestError) -> None:
+        waiting = list(self.by_data.values())
+        self.by_data.clear()
+        for proposal in waiting:
+            proposal.fail(error)
 
 
 class WaitingProposals:
@@ -104,16 +166,14 @@ class WaitingProposals:
             return None
         return proposal
 
-    def expire(self, before: float) -> int:
+    def expire(self, before: float, error: TimeoutOf = _plain_timeout) -> int:
         """Fail every proposal that started before `before`; how many there were."""
-        late = []
-        for index, proposal in self._by_index.items():
-            if proposal.started_at >= before:
-                break
-            late.append(index)
-        for index in late:
-            self._by_index.pop(index).fail(errors.Timeout())
-        return len(late)
+        return _expire(self._by_index, before, error)
+
+    def fail_older(self, term: int) -> int:
+        """A leader of `term` has committed: what an earlier one took and is not applied by now
+        is lost, or in another's hands. Its outcome is unknown."""
+        return _fail_older(self._by_index, term)
 
     def fail_all(self, error: errors.RequestError) -> None:
         waiting = list(self._by_index.values())

@@ -18,9 +18,12 @@ Reader = Callable[[errors.RequestError | None], None]
 class ReadRound:
     """Readers that share one context."""
 
-    __slots__ = ("context", "index", "readers", "started_at")
+    __slots__ = ("asked_at", "context", "index", "readers", "started_at")
 
-    def __init__(self, context: bytes, readers: list[Reader], started_at: float) -> None:
+    def __init__(
+        self, context: bytes, readers: list[Reader], started_at: float, asked_at: float
+    ) -> None:
+        self.asked_at = asked_at
         self.context = context
         self.readers = readers
         self.started_at = started_at
@@ -49,10 +52,34 @@ class ReadQueue:
             self._waiting_since = now
         self._waiting.append(reader)
 
-    def open_round(self, context: bytes) -> None:
+    @property
+    def is_asking(self) -> bool:
+        """Whether a round waits for its index. Those who come meanwhile share the next one."""
+        return any(found.index is None for found in self._rounds.values())
+
+    def open_round(self, context: bytes, now: float = 0.0) -> None:
         """Everybody who waits goes into the round with this context."""
-        self._rounds[context] = ReadRound(context, self._waiting, self._waiting_since)
+        self._rounds[context] = ReadRound(context, self._waiting, self._waiting_since, now)
         self._waiting = []
+
+    def unanswered(self, asked_before: float) -> list[bytes]:
+        """Contexts whose question or answer was probably lost."""
+        return [
+            context
+            for context, found in self._rounds.items()
+            if found.index is None and found.asked_at < asked_before
+        ]
+
+    def ask_again(self, old: bytes, new: bytes, now: float) -> None:
+        """The same readers under a fresh context."""
+        found = self._rounds.pop(old)
+        found.context, found.asked_at = new, now
+        self._rounds[new] = found
+
+    def fail_unconfirmed(self, error: errors.RequestError) -> None:
+        """The leader that was asked leads no more (spec/kv.md E3)."""
+        for context in [c for c, r in self._rounds.items() if r.index is None]:
+            self._rounds.pop(context).finish(error)
 
     def confirm(self, context: bytes, index: int) -> None:
         """Raft has confirmed this context; an unknown one belongs to a round given up."""

@@ -12,23 +12,46 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from kvserver import errors, failpoints
 from kvserver.apply.applier import Applier
 from kvserver.apply.command import HeaderEncoder, Kind, decode_command, encode_command
 from kvserver.auth.identity import NOBODY, Identity
 from kvserver.clock import Clock
-from kvserver.limits import SLICE_SECONDS_MAX, SLOW_APPLY_SECONDS, UNAPPLIED_ENTRIES_MAX
+from kvserver.limits import (
+    PEER_FOREIGN_PROPOSALS_MAX,
+    PEER_STREAM_MESSAGES_MAX,
+    READ_RETRY_SECONDS,
+    SLICE_SECONDS_MAX,
+    SLOW_APPLY_SECONDS,
+    UNAPPLIED_ENTRIES_MAX,
+)
 from kvserver.logs import Logger
 from kvserver.member.conf_changes import ConfChanges
 from kvserver.member.header import HeaderBytes
-from kvserver.member.proposal import CallbackWaiter, Proposal, Waiter, WaitingProposals
+from kvserver.member.proposal import (
+    CallbackWaiter,
+    ForwardedProposals,
+    Proposal,
+    Waiter,
+    WaitingProposals,
+)
 from kvserver.member.reads import ReadQueue
 from kvserver.membership.ids import RequestIds
 from kvserver.proto import rpc_pb2
-from kvserver.raft import Entry, EntryType, ProposalDropped, RawNode, plan_ready
+from kvserver.raft import (
+    ConfChange,
+    ConfChangeType,
+    Entry,
+    EntryType,
+    Message,
+    MessageType,
+    ProposalDropped,
+    RawNode,
+    plan_ready,
+)
 from kvserver.raft.plan import (
     AppendEntries,
     ApplyEntries,
@@ -39,11 +62,31 @@ from kvserver.raft.plan import (
     SendMessages,
 )
 from kvserver.raft.status import Status
-from kvserver.raft.types import HardState
+from kvserver.raft.types import DropReason, HardState
 from kvserver.runtime.append_thread import AppendThread
 from kvserver.runtime.storage_duty import StorageDuty
 
 ENTRIES_PER_CLOCK_LOOK = 8
+APPEND_HERE_BYTES_MAX = 4096
+"""A lone entry up to this size may be synced without the append thread (append_thread.run_here)."""
+
+
+class Network(Protocol):
+    """The other members, as the loop sees them (peers/network.py)."""
+
+    def send(self, messages: Sequence[Message]) -> None: ...
+
+    def active_since(self, number: int) -> float | None: ...
+
+
+class NoNetwork:
+    """A member alone has nobody to talk to."""
+
+    def send(self, messages: Sequence[Message]) -> None:
+        raise errors.FatalError(f"a member alone cannot send {messages[0].type.name}")
+
+    def active_since(self, number: int) -> float | None:
+        return None
 
 
 class Counters:
@@ -98,6 +141,7 @@ class MemberLoop:
         self.counters = Counters()
         self.applied_index = applied_index
         self.applied_term = 0
+        self.network: Network = NoNetwork()
         self.leader = 0
         self.is_leader = False
         self.is_learner = False
@@ -121,6 +165,16 @@ class MemberLoop:
         """As of the last tick: fine enough for time-outs, and no clock is read per proposal."""
         self._new: list[Proposal] = []
         self._waiting = WaitingProposals()
+        self._forwarded = ForwardedProposals()
+        self._conf_waiters: dict[int, tuple[Waiter, float]] = {}
+        self._inbox: list[Message] = []
+        self._held: deque[tuple[float, Message]] = deque()
+        """Proposals of others that found no leader here."""
+        self._unsent: deque[SendAfterPersist] = deque()
+        self._persisted_number = 0
+        self._applies_before_sending = False
+        self._leader_since = 0.0
+        self._leader_watchers: list[asyncio.Future[None]] = []
         self._reads = ReadQueue()
         self._to_apply: deque[Entry] = deque()
         self._appends_under_way = 0
@@ -135,8 +189,8 @@ class MemberLoop:
             AppendEntries: self._append_entries,
             ApplyEntries: self._apply_entries,
             NotifyReadStates: self._notify_read_states,
-            SendMessages: self._no_peers_yet,
-            SendAfterPersist: self._no_peers_yet,
+            SendMessages: self._send_messages,
+            SendAfterPersist: self._send_after_persist,
             SaveSnapshot: self._no_peers_yet,
             InstallSnapshot: self._no_peers_yet,
         }
@@ -205,16 +259,17 @@ class MemberLoop:
         self._is_turn_scheduled = False
         if self.is_stopped:
             return
-        if (
-            self._new
-            and not self._appends_under_way
-            and self.is_leader
-            and not self._storage.is_choked
-        ):
-            self._propose_new()
-        if self._reads.has_waiting and self.has_leader:
-            context = self.request_ids.next().to_bytes(8, "big")
-            self._reads.open_round(context)
+        if self._inbox:
+            self._step_inbox()
+        if self._new:
+            if self.is_leader:
+                if not self._appends_under_way and not self._storage.is_choked:
+                    self._propose_new()
+            elif self.leader:
+                self._forward_new()
+        if self._reads.has_waiting and self.leader and not self._reads.is_asking:
+            context = self._read_context()
+            self._reads.open_round(context, self._now)
             self.node.read_index(context)
         self.run_ready()
 
@@ -228,6 +283,112 @@ class MemberLoop:
                 proposal.fail(errors.RequestError("raft proposal dropped"))
             return
         self._waiting.add(first, self.node.term, proposals)
+
+    def _forward_new(self) -> None:
+        """To the leader, in one message; each is recognised when it comes back to be applied.
+        Never sent a second time: it could be applied twice (spec/cluster.md §4)."""
+        proposals, self._new = self._new, []
+        try:
+            self.node.propose([proposal.data for proposal in proposals])
+        except ProposalDropped:  # the leader has just been lost: they wait for the next one
+            self._new = proposals
+            return
+        self._forwarded.add(self.node.term, proposals)
+
+    def propose_conf_change(
+        self, kind: ConfChangeType, node_id: int, context: bytes, waiter: Waiter
+    ) -> None:
+        """One at a time: a second one while the first is under way would be lost
+        (spec/raft.md §8). Raises `RequestError`."""
+        if self._refusal is not None:
+            raise self._refusal
+        request_id = self.request_ids.next()
+        try:
+            self.node.propose_conf_change(ConfChange(request_id, kind, node_id, context))
+        except ProposalDropped as dropped:
+            if dropped.reason is DropReason.NO_LEADER:
+                raise errors.NoLeader from None
+            raise errors.RequestError("raft proposal dropped") from None
+        self._conf_waiters[request_id] = waiter, self._now
+        self.wake()
+
+    def _take_conf_waiter(self, request_id: int) -> Waiter | None:
+        found = self._conf_waiters.pop(request_id, None)
+        return None if found is None else found[0]
+
+    # -- other members
+
+    def receive(self, messages: Sequence[Message]) -> None:
+        """What other members say; taken in at the next turn. Too much of it is dropped: raft
+        repeats what matters."""
+        if self.is_stopped or len(self._inbox) >= PEER_STREAM_MESSAGES_MAX:
+            return
+        self._inbox.extend(messages)
+        self.wake()
+
+    def _step_inbox(self) -> None:
+        inbox, self._inbox = self._inbox, []
+        step = self.node.step
+        for message in inbox:
+            if message.type is MessageType.PROPOSE:
+                self._step_proposal(message)
+            else:
+                step(message)
+
+    def _step_proposal(self, message: Message) -> None:
+        """Somebody's forwarded proposal waits here while there is no leader (spec/raft.md §8)."""
+        try:
+            self.node.step(message)
+        except ProposalDropped as dropped:
+            is_passing = dropped.reason in (DropReason.NO_LEADER, DropReason.CANDIDATE)
+            if is_passing and len(self._held) < PEER_FOREIGN_PROPOSALS_MAX:
+                self._held.append((self._now, message))
+
+    def report_unreachable(self, member: int) -> None:
+        if not self.is_stopped:
+            self.node.report_unreachable(member)
+            self.wake()
+
+    def report_snapshot(self, member: int, is_success: bool) -> None:
+        if not self.is_stopped:
+            self.node.report_snapshot(member, is_success)
+            self.wake()
+
+    def _send_messages(self, step: SendMessages) -> None:
+        self.network.send(step.messages)
+
+    def _send_after_persist(self, step: SendAfterPersist) -> None:
+        """A conf change takes effect before we vouch for what follows it (spec/raft.md §2)."""
+        if self._applies_before_sending:
+            self._applies_before_sending = False
+            while self._to_apply:
+                self._apply_slice(self._to_apply)
+        if step.after_persist <= self._persisted_number:
+            self.network.send(step.messages)
+        else:
+            self._unsent.append(step)
+
+    def _send_persisted(self) -> None:
+        messages: list[Message] = []
+        while self._unsent and self._unsent[0].after_persist <= self._persisted_number:
+            messages += self._unsent.popleft().messages
+        if messages:
+            self.network.send(messages)
+
+    async def move_leader(self, target: int) -> None:
+        """Returns when `target` leads. Raises `RequestError` when it takes too long."""
+        self.node.transfer_leader(target)
+        self.wake()
+        try:
+            async with asyncio.timeout(self.request_timeout_seconds):
+                while self.leader != target:
+                    watcher: asyncio.Future[None] = self.loop.create_future()
+                    self._leader_watchers.append(watcher)
+                    await watcher
+        except TimeoutError:
+            raise errors.RequestError(
+                "etcdserver: request timed out, leader transfer took too long"
+            ) from None
 
     # -- raft's duties
 
@@ -249,8 +410,15 @@ class MemberLoop:
         hard_state = step.hard_state or self._late_hard_state
         self._late_hard_state = None
         batch = self._storage.encode(hard_state, step.entries)
-        self._appends_under_way += 1
         number = step.number
+        if len(step.entries) == 1 and len(batch.data) <= APPEND_HERE_BYTES_MAX:
+            took_here = self._append.run_here(lambda: self._storage.write(batch))
+            if took_here is not None:
+                self._storage.note_append(took_here)
+                self.node.persisted(number)
+                self._persisted_number = number
+                return
+        self._appends_under_way += 1
         self._append.submit(
             lambda: self._storage.write(batch), lambda took: self._persisted(number, took)
         )
@@ -261,10 +429,15 @@ class MemberLoop:
             return
         self._storage.note_append(took_seconds)
         self.node.persisted(number)
+        self._persisted_number = number
+        if self._unsent:
+            self._send_persisted()
         self._turn()
 
     def _apply_entries(self, step: ApplyEntries) -> None:
         self._to_apply.extend(step.entries)
+        if not self.is_leader and any(entry[2] for entry in step.entries):
+            self._applies_before_sending = True
         if len(self._to_apply) > UNAPPLIED_ENTRIES_MAX:
             self._refusal = errors.RequestTooManyRequests
 
@@ -278,7 +451,17 @@ class MemberLoop:
     def _note_leader(self, leader: int) -> None:
         if leader and leader != self.leader:
             self.counters.leader_changes += 1
+            self._leader_since = self._now
+            self._reads.fail_unconfirmed(errors.LeaderChanged())
+            if self._held:
+                self._inbox += [message for _, message in self._held]
+                self._held.clear()
+                self.wake()
         self.leader = leader
+        watchers, self._leader_watchers = self._leader_watchers, []
+        for watcher in watchers:
+            if not watcher.done():
+                watcher.set_result(None)
         was_leader, self.is_leader = self.is_leader, leader == self.member_id
         self.header.set_term(self.node.term)
         if was_leader and not self.is_leader:
@@ -354,13 +537,15 @@ class MemberLoop:
         index, term, kind_of_entry, data = entry
         proposal = self._waiting.pop(index, term)
         if kind_of_entry != EntryType.NORMAL:
-            self._conf_changes.apply(entry, self.node, proposal)
+            self._conf_changes.apply(entry, self.node, self._take_conf_waiter)
             self.reads_at_once = False  # until the next turn knows who votes now
             self.wake()
         elif not data:
             self._apply_empty(entry, now)
         else:
             failpoints.hit("beforeApplyOneEntryNormal")
+            if proposal is None and self._forwarded.by_data:
+                proposal = self._forwarded.pop(data)
             if proposal is not None and proposal.kind is Kind.PUT and self.applier.takes_any_put:
                 self._apply_put(proposal)
             else:
@@ -391,7 +576,10 @@ class MemberLoop:
             self.hub.notify(events[0].main, events)
 
     def _apply_empty(self, entry: Entry, now: float) -> None:
-        """A new leader's first entry: from here on its leases have deadlines (spec/lease.md P1)."""
+        """A new leader's first entry: from here on its leases have deadlines (spec/lease.md P1),
+        and whatever earlier leaders committed is applied."""
+        self.counters.proposals_failed += self._waiting.fail_older(entry.term)
+        self.counters.proposals_failed += self._forwarded.fail_older(entry.term)
         if self.is_leader and entry.term == self.node.term:
             self.lessor.promote(now, self._election_timeout_seconds)
             self._on_leader()
@@ -401,6 +589,9 @@ class MemberLoop:
     @property
     def has_leader(self) -> bool:
         return self.leader != 0
+
+    def _read_context(self) -> bytes:
+        return self.request_ids.next().to_bytes(8, "big")
 
     def can_read_now(self) -> bool:
         return self.reads_at_once
@@ -475,10 +666,41 @@ class MemberLoop:
         self.node.tick()
         self._campaign_alone()
         before = now - self.request_timeout_seconds
-        self.counters.proposals_failed += self._waiting.expire(before)
+        self.counters.proposals_failed += self._waiting.expire(before, self._timeout_of)
+        self.counters.proposals_failed += self._forwarded.expire(before, self._timeout_of)
         self._expire_new(before)
+        self._expire_conf_changes(before)
+        while self._held and self._held[0][0] < before:
+            self._held.popleft()
         self._reads.expire(before)
+        self._ask_again(now)
         self.wake()
+
+    def _ask_again(self, now: float) -> None:
+        """Reads whose question or answer went lost (spec/kv.md E2)."""
+        if not self.leader:
+            return
+        for old in self._reads.unanswered(now - READ_RETRY_SECONDS):
+            self.counters.slow_read_indexes += 1
+            context = self._read_context()
+            self._reads.ask_again(old, context, now)
+            self.node.read_index(context)
+
+    def _timeout_of(self, started_at: float) -> errors.RequestError:
+        """What a write of unknown outcome is told (spec/kv.md E5)."""
+        earliest = self._leader_since - 2 * self._election_timeout_seconds
+        if earliest <= started_at <= self._leader_since:
+            return errors.TimeoutDueToLeaderFail()
+        is_remote = self.leader not in (0, self.member_id)
+        if is_remote and self.network.active_since(self.leader) is None:
+            return errors.TimeoutDueToConnectionLost()
+        return errors.Timeout()
+
+    def _expire_conf_changes(self, before: float) -> None:
+        late = [number for number, (_, since) in self._conf_waiters.items() if since < before]
+        for number in late:
+            waiter, _ = self._conf_waiters.pop(number)
+            waiter.fail(errors.Timeout.code, errors.Timeout.message)
 
     def _expire_new(self, before: float) -> None:
         """Proposals that found no leader in time (spec/kv.md E4)."""
@@ -496,7 +718,7 @@ class MemberLoop:
 
     @property
     def pending_proposals(self) -> int:
-        return len(self._new) + len(self._waiting)
+        return len(self._new) + len(self._waiting) + len(self._forwarded)
 
     def stop(self) -> None:
         """Take no more; tell everybody who waits (spec/kv.md E6)."""
@@ -506,4 +728,8 @@ class MemberLoop:
         for proposal in new:
             proposal.fail(errors.Stopped())
         self._waiting.fail_all(errors.Stopped())
+        self._forwarded.fail_all(errors.Stopped())
+        waiters, self._conf_waiters = list(self._conf_waiters.values()), {}
+        for waiter, _ in waiters:
+            waiter.fail(errors.Stopped.code, errors.Stopped.message)
         self._reads.fail_all(errors.Stopped())

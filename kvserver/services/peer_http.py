@@ -1,38 +1,59 @@
-"""Plain HTTP on the peer port of a member: /version and /members (spec/wire-api.md §6.4)."""
+"""Plain HTTP on the peer port of a member: raft, /version and /members (spec/peer.md §5)."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from kvserver.membership.types import Member
+from kvserver.peers.server import RaftHttp
 from kvserver.runtime.member_loop import MemberLoop
 from kvserver.services.http import TEXT, HttpApp
 from kvserver.transport import HttpRequest, HttpResponse
+
+JSON = {"Content-Type": "application/json"}
 
 
 class PeerHttpApp:
     """Routes requests of the peer port."""
 
-    def __init__(self, member: MemberLoop, cluster_id: int, client_app: HttpApp) -> None:
+    def __init__(
+        self,
+        member: MemberLoop,
+        cluster_id: int,
+        client_app: HttpApp,
+        raft: RaftHttp,
+        members: Callable[[], list[Member]],
+    ) -> None:
         self._member = member
         self._cluster_id = cluster_id
         self._client_app = client_app
+        self._raft = raft
+        self._members = members
+        """Answered before there is a leader, or nobody could join."""
 
     async def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.path == "/version":
+        path = request.path
+        if path.startswith("/raft"):
+            answer = await self._raft(request)
+            if answer is not None:
+                return answer
+        if path == "/version":
             return await self._client_app(request)
-        if request.path != "/members":
-            return HttpResponse(404, TEXT, b"404 page not found\n")
+        if path == "/members":
+            return self._list(request)
+        return HttpResponse(404, TEXT, b"404 page not found\n")
+
+    def _list(self, request: HttpRequest) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
             return HttpResponse(405, {**TEXT, "Allow": "GET"}, b"Method Not Allowed\n")
-        members = [_fields(member) for member in self._member.membership.members()]
-        body = json.dumps(members, separators=(",", ":")).encode() + b"\n"
-        headers = {
-            "Content-Type": "application/json",
-            "X-Etcd-Cluster-ID": f"{self._cluster_id:x}",
-        }
-        return HttpResponse(200, headers, body)
+        headers = {**JSON, "X-Etcd-Cluster-ID": f"{self._cluster_id:x}"}
+        return HttpResponse(200, headers, encode_members(self._members()))
+
+
+def encode_members(members: list[Member]) -> bytes:
+    return json.dumps([_fields(m) for m in members], separators=(",", ":")).encode() + b"\n"
 
 
 def _fields(member: Member) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""The leader's watch over the members' versions: the cluster's is their minimum and never falls
+(spec/cluster.md §6.1)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+
+from kvserver.errors import KeydeckError
+from kvserver.limits import VERSION_POLL_SECONDS
+from kvserver.membership.types import Member
+from kvserver.peers.client import HttpClient
+from kvserver.peers.identity import minor_version
+from kvserver.version import SERVER_VERSION
+
+FIRST_VERSION = "3.0.0"
+
+
+def next_version(current: str | None, versions: Iterable[str | None]) -> str | None:
+    """What to raise the cluster version to now, if anything."""
+    known = []
+    for version in versions:
+        minor = minor_version(version) if version else None
+        if minor is None:
+            return FIRST_VERSION if current is None else None
+        known.append(minor)
+    lowest = min(known)
+    if current is not None and (minor_version(current) or (0, 0)) >= lowest:
+        return None
+    return f"{lowest[0]}.{lowest[1]}.0"
+
+
+class VersionMonitor:
+    """Asks every member's /version, while this one leads. Owner: the loop."""
+
+    def __init__(
+        self,
+        *,
+        client: HttpClient,
+        member_id: int,
+        members: Callable[[], list[Member]],
+        current: Callable[[], str | None],
+        is_leader: Callable[[], bool],
+        propose: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._member_id = member_id
+        self._members = members
+        self._current = current
+        self._is_leader = is_leader
+        self._propose = propose
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From the moment this member leads, for as long as it does."""
+        if self._task is None or self._task.done():
+            self._task = loop.create_task(self._run())
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        while self._is_leader():
+            versions = await asyncio.gather(*map(self._version_of, self._members()))
+            wanted = next_version(self._current(), versions) if versions else None
+            if wanted is not None and self._is_leader():
+                self._propose(wanted)
+            await asyncio.sleep(VERSION_POLL_SECONDS)
+
+    async def _version_of(self, member: Member) -> str | None:
+        if member.id == self._member_id:
+            return SERVER_VERSION
+        for url in member.peer_urls:
+            try:
+                answer = await self._client.request(url, "GET", "/version", timeout_seconds=2.0)
+                found = json.loads(answer.body)["etcdserver"]
+            except (KeydeckError, ValueError, KeyError, TypeError):
+                continue
+            if isinstance(found, str):
+                return found
+        return None
