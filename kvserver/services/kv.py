@@ -102,7 +102,8 @@ class KVService:
             if txn_is_serializable(request):
                 return self._read_txn(call, request)
             return self._member.read(call, lambda: self._read_txn(call, request))
-        self._member.check_quota(txn_cost(request))
+        if self._applier.is_tight:
+            self._member.check_quota(txn_cost(request))
         check_txn(request, self._txn_ops_max)
         self._member.propose(Kind.TXN, request, body, call, self._access.identity(call))
         return None
