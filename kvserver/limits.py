@@ -97,6 +97,11 @@ READ_RETRY_SECONDS = 0.5
 JOIN_SECONDS_MAX = 10.0
 PRESENCE_SECONDS_MAX = 1.0
 VERSION_POLL_SECONDS = 4.0
+LEADER_ASK_SECONDS = 0.05
+"""Between two attempts to ask the leader something by HTTP."""
+PROMOTE_ANSWER_SECONDS = 7.0
+PEER_APPLIED_WAIT_SECONDS = 1.0
+"""How long another member's lease call waits until what is committed here is applied."""
 REMOVED_STOP_SECONDS = 1.0
 """A removed member stops this long after it has applied its removal."""
 
@@ -118,6 +123,9 @@ SNAPSHOT_STREAMS_MAX = 4
 """Backups at a time: each has the whole database on disk a second time."""
 SNAPSHOT_DISK_RESERVE_BYTES = 32 * 1024 * 1024
 """What a backup leaves free on the disk that the log needs."""
+IMAGE_PAGE_RUN_BYTES_MAX = 1024**3
+"""One page with its overflow, when an image is read: far above any value, and a bound on memory
+for a file that lies."""
 
 assert TXN_OPS_MAX > 0
 assert LEASE_COST_BYTES < PUT_COST_BYTES < REQUEST_BYTES_MAX
@@ -128,4 +136,5 @@ assert WATCH_PROGRESS_INTERVAL_SECONDS >= WATCH_PROGRESS_INTERVAL_SECONDS_MIN
 assert SNAPSHOT_CATCH_UP_ENTRIES < SNAPSHOT_ENTRIES
 assert WAL_UNSYNCED_BYTES_MAX < WAL_SEGMENT_BYTES
 assert WAL_PAGE_BYTES % SECTOR_BYTES == 0
+assert REQUEST_BYTES_MAX < IMAGE_PAGE_RUN_BYTES_MAX
 assert SNAPSHOT_READ_BYTES % SNAPSHOT_CHUNK_BYTES == 0

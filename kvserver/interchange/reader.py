@@ -30,6 +30,7 @@ from kvserver.interchange.bbolt import (
     Meta,
     decode_meta,
 )
+from kvserver.limits import IMAGE_PAGE_RUN_BYTES_MAX
 
 Pair = tuple[bytes, bytes]
 Element = tuple[int, bytes, bytes]
@@ -115,7 +116,8 @@ class Image:
             raise ImageError(f"corrupt image, page {number}: it says it is page {own}")
         if flags not in (BRANCH, LEAF):
             raise ImageError(f"corrupt image, page {number}: flags {flags:#x}")
-        if number + overflow >= high_water:
+        run_bytes = (overflow + 1) * self.page_bytes
+        if number + overflow >= high_water or run_bytes > IMAGE_PAGE_RUN_BYTES_MAX:
             raise ImageError(f"corrupt image, page {number}: overflow {overflow}")
         if overflow:
             page += self._read((number + 1) * self.page_bytes, overflow * self.page_bytes)

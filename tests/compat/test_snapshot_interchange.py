@@ -17,7 +17,13 @@ from kvserver.snap import Snapshotter
 from kvserver.wal import Wal, decode_metadata
 from tests.compat.conftest import StartMember
 from tests.support.etcd_binaries import EtcdRelease
-from tests.support.servers_proc import ServerProcess, etcd_server, keydeck_server, running
+from tests.support.servers_proc import (
+    ServerProcess,
+    etcd_server,
+    keydeck_server,
+    running,
+    wait_until,
+)
 from tests.support.snapshots import (
     change,
     etcdutl,
@@ -213,3 +219,56 @@ def test_a_bumped_restore_goes_on_alike(
         save(restored, bumped)
     with running(restore_real(release35, bumped, tmp_path / "etcd" / "data")) as real:
         assert told(real) == found
+
+
+def ctl(release: EtcdRelease, server: ServerProcess, *words: object) -> tuple[int, str]:
+    done = run_tool([release.etcdctl, f"--endpoints={server.endpoint}", *words])
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("source", ["keydeck", "etcd"])
+def test_passwords_and_rights_move_too(
+    release35: EtcdRelease,
+    start_subject: StartMember,
+    start_etcd: StartMember,
+    tmp_path: Path,
+    source: str,
+) -> None:
+    """With auth on: only an admin may save a backup (spec/maintenance.md P1), and whoever could
+    sign in before can sign in after."""
+    server = start_subject() if source == "keydeck" else start_etcd(release35)
+    for line in (
+        "user add root:top",
+        "user grant-role root root",
+        "role add reader",
+        "role grant-permission reader read --prefix pub/",
+        "user add rita:secret",
+        "user grant-role rita reader",
+        "put pub/a 1",
+        "auth enable",
+    ):
+        code, output = ctl(release35, server, *line.split())
+        assert code == 0, (line, output)
+    snapshot = tmp_path / "auth.db"
+    code, output = ctl(release35, server, "--user=rita:secret", "snapshot", "save", snapshot)
+    assert code != 0 and "permission denied" in output
+    code, output = ctl(release35, server, "--user=root:top", "snapshot", "save", snapshot)
+    assert code == 0, output
+    data = tmp_path / "restored" / "data"
+    if source == "keydeck":
+        restored = restore_real(release35, snapshot, data)
+    else:
+        restored = restore_keydeck(snapshot, data)
+    restored.spawn()
+    try:
+        wait_until(lambda: "is healthy" in health(release35, restored), 60, "it signs root in")
+        assert ctl(release35, restored, "--user=rita:secret", "get", "pub/a")[1] == "pub/a\n1\n"
+        for user, words in (("rita:wrong", "get pub/a"), ("rita:secret", "get other")):
+            assert ctl(release35, restored, f"--user={user}", *words.split())[0] != 0
+        assert ctl(release35, restored, "get", "pub/a")[0] != 0
+    finally:
+        restored.terminate()
+
+
+def health(release: EtcdRelease, server: ServerProcess) -> str:
+    return ctl(release, server, "--user=root:top", "endpoint", "health")[1]

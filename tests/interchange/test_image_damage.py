@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kvserver.interchange import reader
 from kvserver.interchange.bbolt import BUCKET, HEADER, LEAF, ImageError
 from kvserver.interchange.reader import Pair
 from kvserver.interchange.status import image_status
@@ -190,3 +191,11 @@ def test_damaged_trees(data: st.DataObject) -> None:
 def test_noise_is_no_image(noise: bytes, pages: int) -> None:
     with pytest.raises(ImageError), opened(noise + bytes(pages * 4096)):
         pass
+
+
+def test_a_page_that_claims_half_the_machine_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sparse file costs nothing to make; memory is bounded whatever it says."""
+    content = write_image([(b"b", [(b"k", bytes(10_000))])])
+    assert contents(content) == {b"b": [(b"k", bytes(10_000))]}
+    monkeypatch.setattr(reader, "IMAGE_PAGE_RUN_BYTES_MAX", 8192)
+    assert refusal(content) == "corrupt image, page 2: overflow 2"
