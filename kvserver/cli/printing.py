@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 SIZE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 SIZE_BASE = 1000
@@ -33,5 +33,5 @@ def _centred(text: str, width: int) -> str:
     return (" " * ((width - len(text)) // 2) + text).ljust(width)
 
 
-def _line(cells: object) -> str:
-    return "| " + " | ".join(cells) + " |"  # type: ignore[arg-type]
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

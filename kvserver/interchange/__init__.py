@@ -10,6 +10,7 @@ LMDB; here the ten tables become an image and an image becomes a data directory.
     spool.py        one image into a temporary file, in slices the loop can afford
     digest.py       the SHA-256 behind an image in a file
     status.py       hash, revision, records and size of an image, as etcd's tools tell them
+    importer.py     an image's records into our tables
     restore.py      an image becomes the data directory of a new member
 
 The writer keeps more rules than a reader needs, because etcd modifies the image later and checks

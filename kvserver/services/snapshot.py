@@ -17,6 +17,7 @@ from typing import TypeVar
 from kvserver import errors
 from kvserver.interchange.spool import ClosableView, ImageBuilder, SpoolFile
 from kvserver.limits import SNAPSHOT_CHUNK_BYTES, SNAPSHOT_READ_BYTES, SNAPSHOT_STREAMS_MAX
+from kvserver.logs import NULL_LOGGER, Logger
 from kvserver.proto import rpc_pb2
 from kvserver.services.gate import Gate, parse
 from kvserver.transport import Method, Stream
@@ -34,11 +35,13 @@ class SnapshotService:
         open_view: Callable[[], ClosableView],
         directory: str,
         gate: Gate,
+        log: Logger = NULL_LOGGER,
     ) -> None:
         self._loop = loop
         self._open_view = open_view
         self._directory = directory
         self._gate = gate
+        self._log = log
         # One thread: the calls of one backup stay in order, its closing included.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self.streams = 0
@@ -62,6 +65,7 @@ class SnapshotService:
             await self._build_and_send(stream)
         except OSError as error:
             reason = f"cannot build the snapshot: {error.strerror or error}"
+            self._log.warn("failed to send a database snapshot to a client", error=reason)
             raise errors.RequestError(reason, errors.Code.UNAVAILABLE) from error
         finally:
             self.streams -= 1
@@ -81,6 +85,7 @@ class SnapshotService:
 
     async def _build(self, builder: ImageBuilder, file: SpoolFile) -> None:
         """While the thread writes a megabyte, the next one is built; never more than that."""
+        started = self._loop.time()
         writing = None
         is_complete = False
         while not is_complete:
@@ -95,8 +100,14 @@ class SnapshotService:
         if writing is not None:
             await writing
         await self._in_thread(file.complete, builder.metas)
+        self._log.info(
+            "sending database snapshot to client",
+            total_bytes=builder.size_bytes,
+            build_took=self._loop.time() - started,
+        )
 
     async def _send(self, stream: Stream, builder: ImageBuilder, file: SpoolFile) -> None:
+        started = self._loop.time()
         messages = SnapshotMessages(builder.size_bytes, builder.version)
         while messages.remaining:
             data = await self._in_thread(file.read, SNAPSHOT_READ_BYTES)
@@ -106,6 +117,11 @@ class SnapshotService:
                 await stream.drain()
                 stream.send(messages.chunk(data[first : first + SNAPSHOT_CHUNK_BYTES]))
         stream.send(messages.digest(file.digest()))
+        self._log.info(
+            "successfully sent database snapshot to client",
+            total_bytes=builder.size_bytes,
+            took=self._loop.time() - started,
+        )
 
     def _in_thread(self, work: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
         return self._loop.run_in_executor(self._thread, work, *arguments)

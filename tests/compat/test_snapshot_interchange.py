@@ -20,6 +20,7 @@ from tests.support.etcd_binaries import EtcdRelease
 from tests.support.servers_proc import (
     ServerProcess,
     etcd_server,
+    free_port,
     keydeck_server,
     running,
     wait_until,
@@ -141,6 +142,40 @@ def test_the_database_of_a_stopped_etcd_restores(
     assert done.returncode == 0, done.stderr
     with running(keydeck_server(tmp_path / "data")) as restored:
         assert told(restored) == saved
+
+
+def test_three_members_from_one_file_agree(
+    release35: EtcdRelease, start_subject: StartMember, tmp_path: Path
+) -> None:
+    """spec/bbolt.md R6: and are one cluster of real etcds."""
+    subject = start_subject()
+    fill(subject)
+    snapshot = tmp_path / "keydeck.db"
+    save(subject, snapshot)
+    saved = told(subject)
+    names = ("n1", "n2", "n3")
+    peers = {name: free_port() for name in names}
+    cluster = ",".join(f"{name}=http://127.0.0.1:{port}" for name, port in peers.items())
+    members = []
+    try:
+        for name, port in peers.items():
+            data = tmp_path / name
+            words = ["snapshot", "restore", snapshot, "--name", name, "--data-dir", data]
+            words += ["--initial-cluster", cluster]
+            words += ["--initial-advertise-peer-urls", f"http://127.0.0.1:{port}"]
+            done = run_tool([etcdutl(release35), *words])
+            assert done.returncode == 0, done.stderr
+            member = etcd_server(
+                release35, data, name=name, peer_port=port, initial_cluster=cluster
+            )
+            members.append(member)
+            member.spawn()
+        for member in members:
+            member.wait_ready()
+            assert told(member) == saved
+    finally:
+        for member in members:
+            member.terminate()
 
 
 def test_one_changed_byte_is_refused_alike(
