@@ -303,7 +303,7 @@ class MemberServer:
         access = Access(self._checker, member, config.client_cert_auth, self._log)
         gate = Gate(member, access)
         self._snapshots = SnapshotService(
-            self._loop, self._recovered.backend.open_snapshot, self._layout.snap, gate
+            self._loop, self._recovered.backend.open_snapshot, self._layout.snap, gate, self._log
         )
         registry, health = Registry(), HealthCounters()
         self._app = HttpApp(member, registry, health)
