@@ -106,8 +106,14 @@ class HeaderEncoder:
             if len(self._identities) >= IDENTITIES_CACHED_MAX:
                 self._identities.clear()
             self._identities[identity] = who
-        body = b"\x08" + varint(request_id) + who
-        return _HEADER_TAG + varint(len(body)) + body
+        high = request_id >> 14
+        if high != self._high:
+            self._high = high
+            self._tail = varint(high)
+        body = b"\x08%b%b%b" % (self._two[request_id & 0x3FFF], self._tail, who)
+        size = len(body)
+        length = _SHORT[size] if size < 0x4000 else varint(size)
+        return b"%b%b%b" % (_HEADER_TAG, length, body)
 
 
 def encode_command(kind: Kind, body: bytes, header: bytes) -> bytes:

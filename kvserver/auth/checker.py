@@ -29,11 +29,9 @@ class Checker:
         store = self.store
         if not store.is_enabled:
             return
-        if type(request) is rpc_pb2.LeaseRevokeRequest:
-            if store.is_admin(identity.username):
-                return
-        else:
-            store.check_revision(identity)
+        is_revocation = type(request) is rpc_pb2.LeaseRevokeRequest
+        if is_revocation and store.is_admin(identity.username):
+            return
         rights = None
         for is_write, key, range_end in demands(request, self._lease_keys):
             if rights is None:
@@ -42,6 +40,8 @@ class Checker:
                     return
             if not rights.allow(is_write, key, range_end):
                 raise errors.PermissionDenied
+        if rights is None and not is_revocation:
+            store.check_revision(identity)
 
     def permit_keys(self, identity: Identity, is_write: bool, keys: Iterable[bytes]) -> None:
         """Raise unless the identity is a user that may read or write each of these keys."""
