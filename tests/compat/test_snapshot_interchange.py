@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import grpc
 import pytest
 
 from kvserver.fs import RealFileSystem
+from kvserver.proto import rpc_pb2 as rpc
+from kvserver.proto import rpc_pb2_grpc as services
 from kvserver.raft.codec import decode_conf_change
 from kvserver.snap import Snapshotter
 from kvserver.wal import Wal, decode_metadata
@@ -51,6 +54,12 @@ def restore_keydeck(snapshot: Path, data: Path) -> ServerProcess:
     done = kvutl(*restore_arguments(snapshot, data))
     assert done.returncode == 0, done.stderr
     return keydeck_server(data)
+
+
+def raft_term(server: ServerProcess) -> int:
+    with grpc.insecure_channel(server.endpoint) as channel:
+        status = services.MaintenanceStub(channel).Status(rpc.StatusRequest(), timeout=20)
+    return int(status.raftTerm)
 
 
 def figures(tool: Path | None, snapshot: Path) -> dict[str, object]:
@@ -110,6 +119,7 @@ def test_a_restored_keydeck_goes_on(
     snapshot = tmp_path / "etcd.db"
     save(source, snapshot)
     with running(restore_keydeck(snapshot, tmp_path / "keydeck" / "data")) as restored:
+        assert raft_term(restored) == 2
         change(restored)
         after = told(restored)
         restored.kill()

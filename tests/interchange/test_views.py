@@ -14,7 +14,7 @@ from kvserver import limits
 from kvserver.interchange import spool
 from kvserver.interchange.spool import STEP_RECORDS, ImageBuilder, SpoolFile
 from kvserver.interchange.tables import BUCKETS
-from kvserver.mvcc.backend.api import NO_GRANT
+from kvserver.mvcc.backend.api import NO_GRANT, Pair
 from kvserver.mvcc.backend.lmdb import LmdbBackend
 from kvserver.mvcc.backend.tables import LEASE
 from kvserver.mvcc.backend.write_buffer import (
@@ -141,16 +141,28 @@ def test_building_goes_in_small_steps_and_holds_little(backend: LmdbBackend) -> 
     assert [key for key, _ in found[b"lease"]] == kept
 
 
-def test_a_builder_lets_go_of_its_view(backend: LmdbBackend) -> None:
-    """At the end, or when the client has gone; twice is harmless."""
-    environment = backend._environment
-    done, left = ImageBuilder(backend.open_snapshot()), ImageBuilder(backend.open_snapshot())
-    image_of(done)
-    assert environment.snapshots == 1
-    left.step()
-    left.close()
-    left.close()
-    assert environment.snapshots == 0
+class CountedView:
+    """An empty backend, and how often it was let go of."""
+
+    closed = 0
+
+    def items(self, table: str) -> Iterator[list[Pair]]:
+        yield []
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_a_builder_lets_go_of_its_view() -> None:
+    """At the end at once, or when the client has gone; and then it builds no more."""
+    done, left = CountedView(), CountedView()
+    assert len(image_of(ImageBuilder(done))) == 3 * 4096
+    assert done.closed == 1
+    builder = ImageBuilder(left)
+    builder.step()
+    builder.close()
+    assert left.closed >= 1
+    assert builder.step()
 
 
 KEYS = st.binary(min_size=1, max_size=2)
