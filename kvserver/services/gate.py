@@ -113,6 +113,11 @@ class Gate:
             both = (self._conclusions.get((kind, version, needs)) for needs in (False, True))
             yield kind, version, sum(found.requests for found in both if found is not None)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether auth is there and off, so that nobody is asked who they are."""
+        return self._access is not None and not self._access.store.is_enabled
+
     def identity(self, call: Call | Stream) -> Identity:
         """In whose name a command is proposed. Raises `InvalidAuthToken`."""
         return NOBODY if self._access is None else self._access.identity(call)
