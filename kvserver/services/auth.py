@@ -57,6 +57,8 @@ READS: dict[str, tuple[Kind, type[Message]]] = {
     "RoleList": (Kind.AUTH_ROLE_LIST, rpc_pb2.AuthRoleListRequest),
 }
 Handler = Callable[[Call, bytes], bytes | None]
+Work = Callable[..., Coroutine[Any, Any, None]]
+"""Takes the call first."""
 
 
 class AuthService:
@@ -127,20 +129,20 @@ class AuthService:
             request.password = request.hashedPassword = ""
             self._propose(Kind.AUTH_USER_ADD, request, call, identity)
         else:
-            self._start(call, self._hash_and_propose(Kind.AUTH_USER_ADD, request, call, identity))
+            self._start(call, self._hash_and_propose, Kind.AUTH_USER_ADD, request, identity)
 
     def user_change_password(self, call: Call, body: bytes) -> None:
         request = parse(rpc_pb2.AuthUserChangePasswordRequest, body)
         identity = self._access.identity(call)
         kind = Kind.AUTH_USER_CHANGE_PASSWORD
         if request.password:
-            self._start(call, self._hash_and_propose(kind, request, call, identity))
+            self._start(call, self._hash_and_propose, kind, request, identity)
         else:  # an empty hash: this user cannot log in any more (§1)
             request.hashedPassword = ""
             self._propose(kind, request, call, identity)
 
     async def _hash_and_propose(
-        self, kind: Kind, request: Any, call: Call, identity: Identity
+        self, call: Call, kind: Kind, request: Any, identity: Identity
     ) -> None:
         await self._member.readable()
         # Judged at apply; asked here too, so that strangers cannot keep the hashers busy.
@@ -159,7 +161,7 @@ class AuthService:
         request = parse(rpc_pb2.AuthenticateRequest, body)
         if not self._store.is_enabled:
             raise errors.AuthNotEnabled
-        self._start(call, self._authenticate(call, request))
+        self._start(call, self._authenticate, request)
 
     async def _authenticate(self, call: Call, request: rpc_pb2.AuthenticateRequest) -> None:
         """All over again whenever users or roles changed meanwhile (§7.1)."""
@@ -197,15 +199,15 @@ class AuthService:
         if not await self._hashing.run(password_matches, password, user.password):
             raise errors.AuthFailed
 
-    def _start(self, call: Call, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, call: Call, work: Work, *arguments: Any) -> None:
         """Answer the call from a task, which ends when the caller goes."""
-        task = self._member.loop.create_task(_answered(call, work))
+        task = self._member.loop.create_task(_answered(call, work, *arguments))
         call.on_cancel = lambda: _cancel(task)
 
 
-async def _answered(call: Call, work: Coroutine[Any, Any, None]) -> None:
+async def _answered(call: Call, work: Work, *arguments: Any) -> None:
     try:
-        await work
+        await work(call, *arguments)
     except errors.RequestError as error:
         call.fail(error.code, error.message)
 
