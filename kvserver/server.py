@@ -74,11 +74,14 @@ from kvserver.services.http import HealthCounters, HttpApp, MonitoringApp
 from kvserver.services.inner_client import InnerClient
 from kvserver.services.kv import KVService
 from kvserver.services.leader_guard import LeaderGuard
+from kvserver.services.leader_leases import ForwardedLeases
 from kvserver.services.lease import LeaseService
 from kvserver.services.lock import LockService
 from kvserver.services.maintenance import MaintenanceService
+from kvserver.services.member_changes import MemberChanges
 from kvserver.services.metrics import register_metrics
 from kvserver.services.peer_http import PeerHttpApp
+from kvserver.services.peer_side import PeerSide
 from kvserver.services.reflection import Reflection
 from kvserver.services.snapshot import SnapshotService
 from kvserver.services.watch import WatchService
@@ -333,6 +336,7 @@ class MemberServer:
             self._app,
             RaftHttp(self._network, self._clock),
             self._known_members,
+            PeerSide(member, self._network.identity, self._changes, self._leases),
         )
         self._peers = Transport(
             (), peers, limits, self._transport_log, wants_body_stream=wants_body_stream
@@ -362,12 +366,17 @@ class MemberServer:
         yield from WatchService(
             member, gate, guard, random.random, interval, access.permit_watch
         ).methods(size)
-        lease = LeaseService(member, gate, guard, authorize=access.permit_lease_keys)
+        forwarded = ForwardedLeases(member, self._network)
+        lease = LeaseService(member, gate, guard, forwarded, access.permit_lease_keys)
+        self._leases = lease
         yield from lease.methods(size)
         queues = Queues(InnerClient(member, kv, lease, access))
         yield from LockService(queues, gate).methods(size)
         yield from ElectionService(queues, gate, guard).methods(size)
-        yield from ClusterService(member, gate).methods(size)
+        self._changes = MemberChanges(
+            member, self._network, self._clock, config.strict_reconfig_check
+        )
+        yield from ClusterService(member, gate, self._changes).methods(size)
         yield from MaintenanceService(member, self._storage, background, gate, access).methods(size)
         yield from self._snapshots.methods(size)
         yield from AuthService(

@@ -6,6 +6,7 @@ Downgrade comes with the cluster and answers UNIMPLEMENTED until then.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 from kvserver import errors
@@ -40,6 +41,7 @@ class MaintenanceService:
         self._gate = gate
         self._access = access
         self._defragmenting: list[Call] = []
+        self._moving: asyncio.Task[None] | None = None
 
     def methods(self, request_bytes_max: int) -> Iterator[Method]:
         unary = {
@@ -104,15 +106,28 @@ class MaintenanceService:
             else:
                 call.reply(b"")
 
-    def move_leader(self, call: Call, body: bytes) -> bytes:
-        """L1 to L3; with one voter there is nobody else to hand leadership to."""
+    def move_leader(self, call: Call, body: bytes) -> bytes | None:
+        """L1 to L4."""
         request = parse(rpc_pb2.MoveLeaderRequest, body)
         member = self._member
         if not member.is_leader:
             raise errors.NotLeader
-        if request.targetID != member.member_id:
+        target = request.targetID
+        if target == member.member_id:
+            return b""
+        known = member.membership.get(target)
+        if known is None or known.is_learner:
             raise errors.BadLeaderTransferee
-        return b""
+        self._moving = member.loop.create_task(self._move_leader(call, target))
+        return None
+
+    async def _move_leader(self, call: Call, target: int) -> None:
+        try:
+            await self._member.move_leader(target)
+        except errors.RequestError as error:
+            call.fail(error.code, error.message)
+        else:
+            call.reply(b"")
 
     def hash(self, call: Call, body: bytes) -> None:
         parse(rpc_pb2.HashRequest, body)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from typing import Any
 
 from kvserver.membership.types import Member
 from kvserver.peers.server import RaftHttp
 from kvserver.runtime.member_loop import MemberLoop
 from kvserver.services.http import TEXT, HttpApp
+from kvserver.services.peer_side import PeerSide, encode_members
 from kvserver.transport import HttpRequest, HttpResponse
 
 JSON = {"Content-Type": "application/json"}
@@ -25,11 +24,13 @@ class PeerHttpApp:
         client_app: HttpApp,
         raft: RaftHttp,
         members: Callable[[], list[Member]],
+        side: PeerSide,
     ) -> None:
         self._member = member
         self._cluster_id = cluster_id
         self._client_app = client_app
         self._raft = raft
+        self._side = side
         self._members = members
         """Answered before there is a leader, or nobody could join."""
 
@@ -43,6 +44,11 @@ class PeerHttpApp:
             return await self._client_app(request)
         if path == "/members":
             return self._list(request)
+        if path.startswith("/members/promote/"):
+            return await self._side.promote(request)
+        handler = self._side.routes.get(path)
+        if handler is not None:
+            return await handler(request)
         return HttpResponse(404, TEXT, b"404 page not found\n")
 
     def _list(self, request: HttpRequest) -> HttpResponse:
@@ -50,18 +56,3 @@ class PeerHttpApp:
             return HttpResponse(405, {**TEXT, "Allow": "GET"}, b"Method Not Allowed\n")
         headers = {**JSON, "X-Etcd-Cluster-ID": f"{self._cluster_id:x}"}
         return HttpResponse(200, headers, encode_members(self._members()))
-
-
-def encode_members(members: list[Member]) -> bytes:
-    return json.dumps([_fields(m) for m in members], separators=(",", ":")).encode() + b"\n"
-
-
-def _fields(member: Member) -> dict[str, Any]:
-    fields: dict[str, Any] = {"id": member.id, "peerURLs": list(member.peer_urls)}
-    if member.is_learner:
-        fields["isLearner"] = True
-    if member.name:
-        fields["name"] = member.name
-    if member.client_urls:
-        fields["clientURLs"] = list(member.client_urls)
-    return fields

@@ -1,0 +1,261 @@
+"""Three members on loopback (spec/cluster.md §13, spec/peer.md §11): writes through each of them,
+leaders killed and replaced, restarts, membership, and HashKV equal at the end of each story."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from kvserver.proto import rpc_pb2 as rpc
+from tests.support.cluster_proc import KEYDECK, Cluster, ClusterMember, cluster_of
+from tests.support.servers_proc import wait_until
+
+QUICK = ("--heartbeat-interval=50", "--election-timeout=500")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster_of(tmp_path, KEYDECK, KEYDECK, KEYDECK, flags=QUICK) as three:
+        yield three
+
+
+def refused(call: object) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()  # type: ignore[operator]
+    return caught.value.code(), caught.value.details()
+
+
+def test_every_member_takes_writes_and_reads_what_others_wrote(cluster: Cluster) -> None:
+    for number, member in enumerate(cluster.members):
+        member.put(b"key-%d" % number, b"by-%d" % number)
+    for member in cluster.members:
+        assert [member.get(b"key-%d" % i) for i in range(3)] == [b"by-0", b"by-1", b"by-2"]
+    revision = cluster[0].put(b"last", b"")
+    assert len(cluster.wait_equal(revision)) == 1
+    names = [member.name for member in cluster[1].members()]
+    assert sorted(names) == ["m0", "m1", "m2"]
+    assert {member.status().leader for member in cluster.members} == {
+        cluster.leader().status().header.member_id
+    }
+    follower = cluster.followers()[0]
+    granted = follower.lease.LeaseGrant(rpc.LeaseGrantRequest(TTL=60), timeout=10)
+    request = rpc.LeaseTimeToLiveRequest(ID=granted.ID)
+    assert follower.lease.LeaseTimeToLive(request, timeout=10).grantedTTL == 60
+    alive = follower.lease.LeaseKeepAlive(iter([rpc.LeaseKeepAliveRequest(ID=granted.ID)]))
+    assert next(iter(alive)).TTL == 60
+    unknown = follower.lease.LeaseKeepAlive(iter([rpc.LeaseKeepAliveRequest(ID=12345)]))
+    assert next(iter(unknown)).TTL == 0, "spec/peer.md case 18"
+    unknown_request = rpc.LeaseTimeToLiveRequest(ID=12345)
+    assert follower.lease.LeaseTimeToLive(unknown_request, timeout=10).TTL == -1
+
+
+class Writer(threading.Thread):
+    """Puts through one member until told to stop, and keeps the book of what was acknowledged."""
+
+    def __init__(self, member: ClusterMember, name: bytes) -> None:
+        super().__init__()
+        self.acknowledged: list[bytes] = []
+        self._member = member
+        self._name = name
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        number = 0
+        while not self._stopping.is_set():
+            key = b"%b-%06d" % (self._name, number)
+            number += 1
+            try:
+                self._member.put(key, key, timeout=10)
+            except grpc.RpcError:
+                continue  # unknown outcome: never written again under this name
+            self.acknowledged.append(key)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join(30)
+
+
+@pytest.mark.parametrize("ends_well", [False, True])
+def test_a_leader_is_lost_under_load_and_comes_back(cluster: Cluster, ends_well: bool) -> None:
+    """Cases 21 and 22, spec/peer.md case 23: no acknowledged write is lost."""
+    leader = cluster.leader()
+    followers = cluster.followers()
+    writers = [Writer(member, b"w%d" % i) for i, member in enumerate(followers)]
+    for writer in writers:
+        writer.start()
+    wait_until(lambda: all(len(w.acknowledged) > 50 for w in writers), 30, "some writes")
+    term = leader.status().raftTerm
+    if ends_well:
+        assert leader.process.terminate() == 0
+    else:
+        leader.process.kill()
+    replacement = cluster.leader(followers)
+    assert replacement.status().raftTerm > term
+    seen = [len(writer.acknowledged) for writer in writers]
+    wait_until(
+        lambda: all(len(w.acknowledged) > n + 50 for w, n in zip(writers, seen, strict=True)),
+        30,
+        "writes under the new leader",
+    )
+    leader.process.start()
+    for writer in writers:
+        writer.stop()
+    revision = leader.put(b"end", b"")
+    assert len(cluster.wait_equal(revision)) == 1
+    everything = leader.kv.Range(
+        rpc.RangeRequest(key=b"w", range_end=b"x", keys_only=True), timeout=20
+    )
+    found = {bytes(kv.key) for kv in everything.kvs}
+    for writer in writers:
+        assert found.issuperset(writer.acknowledged)
+
+
+def test_all_members_are_killed_and_started_again(cluster: Cluster) -> None:
+    for number in range(30):
+        revision = cluster[number % 3].put(b"k%02d" % number, b"v")
+    for member in cluster.members:
+        member.process.kill()
+    cluster.start()
+    assert cluster[2].get(b"k29") == b"v"
+    assert len(cluster.wait_equal(revision)) == 1
+    assert [m.name for m in sorted(cluster[0].members(), key=lambda m: m.name)] == [
+        "m0",
+        "m1",
+        "m2",
+    ]
+
+
+def test_without_a_quorum_only_local_reads_are_answered(cluster: Cluster) -> None:
+    """Case 18."""
+    revision = cluster[0].put(b"k", b"v")
+    cluster.wait_equal(revision)
+    cluster[1].process.kill()
+    cluster[2].process.kill()
+    alone = cluster[0]
+    wait_until(lambda: alone.status().leader == 0, 20, "the leader is missed")
+    assert alone.get(b"k", serializable=True) == b"v"
+    assert list(alone.status().errors) == ["etcdserver: no leader"]
+    code, text = refused(lambda: alone.get(b"k", timeout=20))
+    assert (code, text) == (grpc.StatusCode.UNAVAILABLE, "etcdserver: request timed out")
+    with pytest.raises(grpc.RpcError) as caught:
+        alone.kv.Range(
+            rpc.RangeRequest(key=b"k", serializable=True),
+            metadata=(("hasleader", "true"),),
+            timeout=10,
+        )
+    assert caught.value.details() == "etcdserver: no leader", "case 19"
+
+
+def test_leadership_is_moved(cluster: Cluster) -> None:
+    """Case 12."""
+    leader = cluster.leader()
+    follower, other = cluster.followers()
+    own = leader.status().header.member_id
+    target = follower.status().header.member_id
+
+    def move(member: ClusterMember, to: int) -> object:
+        return member.maintenance.MoveLeader(rpc.MoveLeaderRequest(targetID=to), timeout=10)
+
+    bad = (grpc.StatusCode.FAILED_PRECONDITION, "etcdserver: bad leader transferee")
+    assert refused(lambda: move(other, target))[1] == "etcdserver: not leader"
+    assert refused(lambda: move(leader, 12345)) == bad
+    move(leader, own)
+    move(leader, target)
+    assert cluster.leader() is follower
+    assert len(cluster.wait_equal(other.put(b"after", b"moved"))) == 1
+
+
+def test_a_learner_joins_is_promoted_and_removed(cluster: Cluster) -> None:
+    """Cases 6, 8 to 10, 13 to 15 and 17 as far as they need no clock."""
+    for number in range(20):
+        cluster[0].put(b"k%d" % number, b"v")
+    joiner = cluster.joiner("m3", flags=QUICK)
+    first = cluster[0].cluster
+
+    def add(*more_urls: str) -> rpc.MemberAddResponse:
+        urls = [joiner.peer_url, *more_urls]
+        request = rpc.MemberAddRequest(peerURLs=urls, isLearner=True)
+        return first.MemberAdd(request, timeout=10)
+
+    added: list[rpc.MemberAddResponse] = []
+
+    def is_healthy() -> bool:
+        try:
+            added.append(add())
+        except grpc.RpcError as error:
+            assert error.details() == "etcdserver: unhealthy cluster"
+            return False
+        return True
+
+    wait_until(is_healthy, 20, "the links are old enough")
+    number = added[0].member.ID
+    assert added[0].member.isLearner
+    assert len(added[0].members) == 4
+    exists = (grpc.StatusCode.FAILED_PRECONDITION, "etcdserver: Peer URLs already exists")
+    assert refused(lambda: add("http://127.0.0.1:2")) == exists
+    url = ["http://127.0.0.1:1"]
+    second = rpc.MemberAddRequest(peerURLs=url, isLearner=True)
+    text = "etcdserver: too many learner members in cluster"
+    assert refused(lambda: first.MemberAdd(second, timeout=10))[1] == text
+    bad = rpc.MemberUpdateRequest(ID=number, peerURLs=[])
+    text = "etcdserver: given member URLs are invalid"
+    assert refused(lambda: first.MemberUpdate(bad, timeout=10))[1] == text, "case 20"
+    unknown = rpc.MemberUpdateRequest(ID=12345, peerURLs=url)
+    text = "etcdserver: member not found"
+    assert refused(lambda: first.MemberUpdate(unknown, timeout=10))[1] == text
+    gone = rpc.MemberRemoveRequest(ID=12345)
+    assert refused(lambda: first.MemberRemove(gone, timeout=10))[1] == text
+
+    joiner.process.spawn()
+    wait_until(
+        lambda: any(m.name == "m3" for m in cluster[0].members()), 30, "the learner has published"
+    )
+    wait_until(lambda: joiner.status().isLearner, 20, "it serves its status")
+    assert joiner.get(b"k0", serializable=True) == b"v"
+    text = "etcdserver: rpc not supported for learner"
+    assert refused(lambda: joiner.put(b"x", b"y"))[1] == text
+
+    follower = cluster.followers()[0]
+    if follower is joiner:
+        follower = cluster.followers()[1]
+    promote = rpc.MemberPromoteRequest(ID=number)
+    promoted = follower.cluster.MemberPromote(promote, timeout=10)
+    assert not any(member.isLearner for member in promoted.members)
+    text = "etcdserver: can only promote a learner member"
+    assert refused(lambda: follower.cluster.MemberPromote(promote, timeout=10))[1] == text
+    revision = joiner.put(b"by", b"the new voter")
+    assert len(cluster.wait_equal(revision)) == 1
+
+    first.MemberRemove(rpc.MemberRemoveRequest(ID=number), timeout=10)
+    assert joiner.process.wait_exit(10) == 0, "a removed member stops by itself, and well"
+    joiner.process.spawn()
+    assert joiner.process.wait_exit(10) == 0, "and again when it is started with its old data"
+    assert len(cluster[0].members()) == 3
+
+
+def test_a_leader_removes_itself(tmp_path: Path) -> None:
+    """Cases 13 and 15."""
+    with cluster_of(tmp_path, KEYDECK, KEYDECK, flags=QUICK) as two:
+        leader = two.leader()
+        (other,) = two.followers()
+        number = leader.status().header.member_id
+
+        def removed() -> bool:
+            try:
+                other.cluster.MemberRemove(rpc.MemberRemoveRequest(ID=number), timeout=10)
+            except grpc.RpcError as error:
+                assert error.details() == "etcdserver: unhealthy cluster"
+                return False
+            return True
+
+        wait_until(removed, 20, "the links are old enough")
+        assert leader.process.wait_exit(10) == 0
+        assert two.leader() is other
+        assert other.put(b"k", b"v") == 2
+        sole = rpc.MemberRemoveRequest(ID=other.status().header.member_id)
+        text = "etcdserver: re-configuration failed due to not enough started members"
+        assert refused(lambda: other.cluster.MemberRemove(sole, timeout=10))[1] == text
