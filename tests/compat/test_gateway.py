@@ -216,8 +216,10 @@ def test_a_stream_that_ends_with_an_error(pair: tuple[GatewayClient, GatewayClie
         with client.stream("/v3/watch", create, headers={"Grpc-Timeout": "500m"}) as lines:
             *_, line = lines
             last.append(line["error"])
-    assert last[0]["grpc_code"] == last[1]["code"] == 4
-    assert last[0]["message"] == last[1]["message"] == "context deadline exceeded"
+    # 3.5.1 sometimes lets the stream's own end win the race and says UNKNOWN with the same text.
+    assert last[0]["grpc_code"] in (2, 4) and last[1]["code"] == 4
+    assert "context deadline exceeded" in last[0]["message"]
+    assert last[1]["message"] == "context deadline exceeded"
     assert set(last[1]) == {"code", "message"}
 
 
