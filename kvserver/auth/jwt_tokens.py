@@ -111,9 +111,10 @@ def load_keys(method: str, private: bytes, public: bytes) -> tuple[Any, Any]:
             return private, private
         sign_key: Any = serialization.load_pem_private_key(private, None) if private else None
         verify_key: Any = _public_key(public) if public else sign_key.public_key()
-        for key in (sign_key, verify_key):
-            if key is not None:
-                algorithm.prepare_key(key)
+        if sign_key is None:
+            algorithm.prepare_key(verify_key)
+        else:  # whatever is wrong with the key shows now, not at the first login
+            jwt.encode({}, sign_key, algorithm=method)
     except (ValueError, TypeError, jwt.PyJWTError) as error:
         raise errors.FatalError(f"auth: the keys do not serve {method}: {error}") from None
     if sign_key is not None and _pem(sign_key.public_key()) != _pem(verify_key):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from kvserver import errors
@@ -138,9 +139,10 @@ class Access:
         try:
             self.identity(stream)
         except TokenAhead:
-            await self._member.readable()
+            with suppress(errors.RequestError):  # what stays unknown is refused where it is used
+                await self._member.readable()
         except errors.InvalidAuthToken:
-            return  # refused where it is used
+            return
 
     # -- what handlers ask
 

@@ -196,3 +196,17 @@ def test_identities_are_as_of_now() -> None:
     token = rig.store.authenticate("u", "x", 3)
     rig.store.add_role("new")
     assert access.identity(call_of(None, token=token)) == Identity("u", rig.store.revision)
+
+
+async def test_a_stream_does_not_end_because_its_token_cannot_be_known() -> None:
+    """spec/watch.md A1: the refusal is in the answer."""
+    member = FakeMember(applied=5, committed=5)
+
+    async def readable() -> None:
+        raise errors.Timeout
+
+    member.readable = readable  # type: ignore[method-assign]
+    access = make_access(member=member)
+    await access.settle(call_of(None, token="x.9"))
+    with pytest.raises(errors.InvalidAuthToken):
+        access.permit_watch(call_of(None, token="x.9"), b"a", b"")

@@ -42,6 +42,7 @@ def files() -> dict[str, bytes]:
         "rsa": rsa.generate_private_key(65537, 2048),
         "rsa2": rsa.generate_private_key(65537, 2048),
         "ec": ec.generate_private_key(ec.SECP256R1()),
+        "ec384": ec.generate_private_key(ec.SECP384R1()),
         "ed": ed25519.Ed25519PrivateKey.generate(),
     }
     found = {"secret": SECRET}
@@ -94,6 +95,7 @@ def refused(tokens: Tokens, token: str) -> bool:
     [
         *((f"{family}{bits}", "rsa") for family in ("RS", "PS") for bits in (256, 384, 512)),
         ("ES256", "ec"),
+        ("ES384", "ec384"),
         ("EdDSA", "ed"),
         *((f"HS{bits}", "secret") for bits in (256, 384, 512)),
     ],
@@ -218,6 +220,8 @@ def test_remembered_signatures_are_bounded(make: Make, monkeypatch: pytest.Monke
         ("jwt,sign-method=RS256,priv-key=gone", "auth: priv-key 'gone': No such file"),
         ("jwt,sign-method=RS256,priv-key=ec", "auth: the keys do not serve RS256"),
         ("jwt,sign-method=RS256,priv-key=secret", "auth: the keys do not serve RS256"),
+        ("jwt,sign-method=ES256,priv-key=ec384", "auth: the keys do not serve ES256"),
+        ("jwt,sign-method=RS256,pub-key=ec.pub", "auth: the keys do not serve RS256"),
         ("jwt,sign-method=HS256,priv-key=rsa.pub", "auth: the keys do not serve HS256"),
     ],
 )
