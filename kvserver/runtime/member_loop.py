@@ -62,13 +62,11 @@ from kvserver.raft.plan import (
     SendMessages,
 )
 from kvserver.raft.status import Status
-from kvserver.raft.types import DropReason, HardState
+from kvserver.raft.types import DropReason, HardState, Snapshot
 from kvserver.runtime.append_thread import AppendThread
 from kvserver.runtime.storage_duty import StorageDuty
 
 ENTRIES_PER_CLOCK_LOOK = 8
-APPEND_HERE_BYTES_MAX = 4096
-"""A lone entry up to this size may be synced without the append thread (append_thread.run_here)."""
 
 
 class Network(Protocol):
@@ -170,7 +168,10 @@ class MemberLoop:
         self._inbox: list[Message] = []
         self._held: deque[tuple[float, Message]] = deque()
         """Proposals of others that found no leader here."""
-        self._unsent: deque[SendAfterPersist] = deque()
+        self._unsent: deque[SendAfterPersist | InstallSnapshot] = deque()
+        """Steps that wait for the disk, in their order."""
+        self.install: Callable[[Snapshot, Callable[[], None]], None] | None = None
+        """Puts a received snapshot in the place of the state machines, then calls back."""
         self._persisted_number = 0
         self._applies_before_sending = False
         self._leader_since = 0.0
@@ -191,8 +192,8 @@ class MemberLoop:
             NotifyReadStates: self._notify_read_states,
             SendMessages: self._send_messages,
             SendAfterPersist: self._send_after_persist,
-            SaveSnapshot: self._no_peers_yet,
-            InstallSnapshot: self._no_peers_yet,
+            SaveSnapshot: self._save_snapshot,
+            InstallSnapshot: self._install_snapshot,
         }
 
     # -- proposing
@@ -370,10 +371,43 @@ class MemberLoop:
 
     def _send_persisted(self) -> None:
         messages: list[Message] = []
+        installs: list[InstallSnapshot] = []
         while self._unsent and self._unsent[0].after_persist <= self._persisted_number:
-            messages += self._unsent.popleft().messages
+            step = self._unsent.popleft()
+            if isinstance(step, InstallSnapshot):
+                installs.append(step)
+            else:
+                messages += step.messages
         if messages:
             self.network.send(messages)
+        for install in installs:
+            self._install(install.snapshot)
+
+    # -- snapshots of the leader
+
+    def _save_snapshot(self, step: SaveSnapshot) -> None:
+        self._storage.save_received(step.snapshot)
+
+    def _install_snapshot(self, step: InstallSnapshot) -> None:
+        if step.after_persist <= self._persisted_number:
+            self._install(step.snapshot)
+        else:
+            self._unsent.append(step)
+
+    def _install(self, snapshot: Snapshot) -> None:
+        """Entries that wait to be applied are in it."""
+        assert self.install is not None, "a database was received without being asked for"
+        self._to_apply.clear()
+        self.install(snapshot, lambda: self._installed(snapshot))
+
+    def _installed(self, snapshot: Snapshot) -> None:
+        self.applied_index, self.applied_term = snapshot.index, snapshot.term
+        self.reads_at_once = False
+        self.node.applied(snapshot.index)
+        self.hub.history_replaced()
+        self.schedule_hub()
+        self._log.info("applied snapshot", snapshot_index=snapshot.index)
+        self.wake()
 
     async def move_leader(self, target: int) -> None:
         """Returns when `target` leads. Raises `RequestError` when it takes too long."""
@@ -411,13 +445,6 @@ class MemberLoop:
         self._late_hard_state = None
         batch = self._storage.encode(hard_state, step.entries)
         number = step.number
-        if len(step.entries) == 1 and len(batch.data) <= APPEND_HERE_BYTES_MAX:
-            took_here = self._append.run_here(lambda: self._storage.write(batch))
-            if took_here is not None:
-                self._storage.note_append(took_here)
-                self.node.persisted(number)
-                self._persisted_number = number
-                return
         self._appends_under_way += 1
         self._append.submit(
             lambda: self._storage.write(batch), lambda took: self._persisted(number, took)
@@ -444,9 +471,6 @@ class MemberLoop:
     def _notify_read_states(self, step: NotifyReadStates) -> None:
         for state in step.read_states:
             self._reads.confirm(state.context, state.index)
-
-    def _no_peers_yet(self, step: object) -> None:
-        raise errors.FatalError(f"a single member cannot carry out {type(step).__name__}")
 
     def _note_leader(self, leader: int) -> None:
         if leader and leader != self.leader:
