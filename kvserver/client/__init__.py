@@ -5,12 +5,27 @@ renewed when a member forgot it, and one rule about retries: **a read may be tri
 endpoint, a write is sent at most once**. A write whose fate is unknown says so
 (`CallFailed.fate_is_unknown`) instead of being repeated.
 
-It is not a cache and not a session: no leases are kept alive, no watches resumed here.
+Watches come in two shapes: `Replay` reads history to a known end, `Follow` goes on from a
+revision over broken streams. It is not a cache and not a session: no leases are kept alive.
 Thread-safe; one `Client` a cluster is meant to be shared.
 """
 
 from kvserver.client.client import Answer, Client
 from kvserver.client.config import ClientConfig, Endpoint
 from kvserver.client.failure import CallFailed
+from kvserver.client.follow import Events, Follow, Gap, Live, Resuming
+from kvserver.client.replay import Replay
 
-__all__ = ["Answer", "CallFailed", "Client", "ClientConfig", "Endpoint"]
+__all__ = [
+    "Answer",
+    "CallFailed",
+    "Client",
+    "ClientConfig",
+    "Endpoint",
+    "Events",
+    "Follow",
+    "Gap",
+    "Live",
+    "Replay",
+    "Resuming",
+]

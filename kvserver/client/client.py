@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +111,33 @@ class Client:
             (endpoint, *self._start(endpoint, pick, request, seconds)) for endpoint in endpoints
         ]
         return [self._collect(endpoint, call, clock) for endpoint, call, clock in pending]
+
+    def stream(
+        self,
+        endpoint: Endpoint,
+        pick: Pick,
+        requests: Iterator[Any],
+        seconds: float | None,
+        metadata: tuple[tuple[str, str], ...] = (),
+    ) -> Any:
+        """A bidirectional call; iterating it raises what gRPC raises (watch.py turns it round)."""
+        try:
+            credentials = self._metadata(endpoint)
+        except grpc.RpcError as error:
+            raise CallFailed.from_rpc(error, str(endpoint), is_write=False) from None
+        method = pick(self.stubs(endpoint))
+        return method(requests, timeout=seconds, metadata=(*credentials, *metadata))
+
+    def forget_token(self) -> None:
+        """The next call signs in anew: a member that restarted knows no token of before."""
+        self._token = None
+
+    def answering(self) -> Iterator[Endpoint]:
+        """Endpoints that answer at all, the last good one first."""
+        for position, endpoint in self._rotation():
+            if self._answers(endpoint):
+                self._preferred = position
+                yield endpoint
 
     def _rotation(self) -> list[tuple[int, Endpoint]]:
         numbered = list(enumerate(self.config.endpoints))

@@ -1,0 +1,36 @@
+"""The only door to a cluster: wire messages in, frozen records and a few domain errors out.
+
+A `Reader` has no method that changes anything; views that answer GET are given one, so that
+opening a page cannot write (console.md §3 trap 12). A `Writer` is a `Reader` that may.
+Nothing outside this package imports `kvserver.client` or sees a protobuf message.
+"""
+
+from console.gateway.clients import check_endpoint, clients
+from console.gateway.errors import (
+    ClusterError,
+    Compacted,
+    Denied,
+    FateUnknown,
+    TooLarge,
+    Unreachable,
+)
+from console.gateway.reader import Reader
+from console.gateway.records import Key, LeaseTime, Listing, Written
+from console.gateway.writer import Writer
+
+__all__ = [
+    "ClusterError",
+    "Compacted",
+    "Denied",
+    "FateUnknown",
+    "Key",
+    "LeaseTime",
+    "Listing",
+    "Reader",
+    "TooLarge",
+    "Unreachable",
+    "Writer",
+    "Written",
+    "check_endpoint",
+    "clients",
+]

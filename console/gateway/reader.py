@@ -1,0 +1,118 @@
+"""Everything the console asks of a cluster without changing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from console.gateway import wire
+from console.gateway.clients import clients
+from console.gateway.errors import TooLarge, domain_error
+from console.gateway.records import Key, LeaseTime, Listing
+from console.gateway.wire import STATUS_SECONDS
+from console.keys.paging import PAGE_KEYS, KeyRange, Page
+from console.models import Cluster
+from console.overview.health import Member
+from kvserver.client import Answer, CallFailed, Client, Endpoint
+from kvserver.proto import rpc_pb2
+
+READ_SECONDS = 6.0
+
+
+class Reader:
+    """Everything the console asks of a cluster without changing it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+
+    @property
+    def _client(self) -> Client:
+        return clients.of(self.cluster)
+
+    def keys(self, page: Page) -> Listing:
+        """A page of a range with values; without them when they would not fit one message."""
+        try:
+            return self._keys(page, has_values=True)
+        except TooLarge:
+            return self._keys(page, has_values=False)
+
+    def _keys(self, page: Page, *, has_values: bool) -> Listing:
+        answer = self._range(
+            rpc_pb2.RangeRequest(
+                key=page.start,
+                range_end=page.range.end,
+                limit=PAGE_KEYS,
+                revision=page.revision,
+                keys_only=not has_values,
+            )
+        )
+        return Listing(
+            page=page,
+            keys=tuple(wire.key(kv, has_value=has_values) for kv in answer.kvs),
+            total=page.seen + answer.count,
+            revision=page.revision or answer.header.revision,
+            has_more=answer.more,
+            has_values=has_values,
+        )
+
+    def count(self, keys: KeyRange) -> int:
+        request = rpc_pb2.RangeRequest(key=keys.start, range_end=keys.end, count_only=True)
+        return int(self._range(request).count)
+
+    def key(self, key: bytes, revision: int = 0) -> tuple[Key | None, int]:
+        """The key as of `revision` (0: newest) and the store's newest revision."""
+        answer = self._range(rpc_pb2.RangeRequest(key=key, revision=revision))
+        found = wire.key(answer.kvs[0], has_value=True) if answer.kvs else None
+        return found, answer.header.revision
+
+    def lease_time(self, lease: int) -> LeaseTime:
+        answer = self._read(
+            lambda stubs: stubs.lease.LeaseTimeToLive, rpc_pb2.LeaseTimeToLiveRequest(ID=lease)
+        )
+        return LeaseTime(lease, answer.TTL, answer.grantedTTL)
+
+    def members(self) -> tuple[list[Member], str | None]:
+        """Every member with its own Status, asked at once; the second value says why the list
+        itself could not be had, in which case the endpoints stand for the members."""
+        client = self._client
+        configured = client.config.endpoints
+        try:
+            listed = client.read(
+                lambda stubs: stubs.cluster.MemberList,
+                # Served by any member alone, so that a cluster without quorum can be looked at.
+                rpc_pb2.MemberListRequest(linearizable=False),
+                STATUS_SECONDS * 2,
+            )
+        except CallFailed as error:
+            return self._members_by_endpoint(), f"{error.code.name}: {error.message}"
+        advertised = [
+            endpoint
+            for member in listed.members
+            for endpoint in wire.endpoints_of(member.clientURLs)
+            # Credentials of a TLS connection never leave over plain text.
+            if endpoint.is_tls or not any(one.is_tls for one in configured)
+        ]
+        answers = self._status(dict.fromkeys([*configured, *advertised]))
+        ours = [a for a in answers if wire.is_of(a, listed.header.cluster_id)]
+        members = [wire.member_of(member, ours, answers) for member in listed.members]
+        return sorted(members, key=lambda member: (member.name, member.id)), None
+
+    def _members_by_endpoint(self) -> list[Member]:
+        answers = self._status(self._client.config.endpoints)
+        return [wire.nameless_member(answer) for answer in answers]
+
+    def _status(self, endpoints: Iterable[Endpoint]) -> list[Answer]:
+        return self._client.fan_out(
+            endpoints,
+            lambda stubs: stubs.maintenance.Status,
+            rpc_pb2.StatusRequest(),
+            STATUS_SECONDS,
+        )
+
+    def _range(self, request: rpc_pb2.RangeRequest) -> rpc_pb2.RangeResponse:
+        return self._read(lambda stubs: stubs.kv.Range, request)
+
+    def _read(self, pick, request):  # type: ignore[no-untyped-def]
+        try:
+            return self._client.read(pick, request, READ_SECONDS)
+        except CallFailed as error:
+            raise domain_error(error) from None

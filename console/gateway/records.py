@@ -1,0 +1,64 @@
+"""What a cluster said, as frozen records for views and templates. No Django, no gRPC in here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from console.keys.paging import Page
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key at one revision. `value` is None where only keys were asked for."""
+
+    key: bytes
+    value: bytes | None
+    create_revision: int
+    mod_revision: int
+    version: int
+    lease: int
+
+    @property
+    def lease_hex(self) -> str:
+        return f"{self.lease:x}"
+
+    @property
+    def size_bytes(self) -> int | None:
+        return None if self.value is None else len(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of keys. `total` counts the whole range at `revision`, this page included."""
+
+    page: Page
+    keys: tuple[Key, ...]
+    total: int
+    revision: int
+    has_more: bool
+    has_values: bool
+
+    @property
+    def next_page(self) -> Page | None:
+        if not self.has_more or not self.keys:
+            return None
+        return self.page.following(self.keys[-1].key, len(self.keys), self.revision)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTime:
+    """`remaining_seconds` below 0: the lease is gone."""
+
+    id: int
+    remaining_seconds: int
+    granted_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The outcome of a guarded write. On a conflict nothing was written and `found` is what the
+    key holds now, None when it does not exist."""
+
+    is_done: bool
+    revision: int
+    found: Key | None = None
