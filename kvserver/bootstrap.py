@@ -20,6 +20,7 @@ from kvserver.limits import BACKEND_HEADROOM_BYTES, BACKEND_MAP_BYTES_MIN
 from kvserver.logs import Logger
 from kvserver.membership import Member, Membership, cluster_id, member_id
 from kvserver.membership.codec import decode_conf_state, encode_conf_context
+from kvserver.mvcc.backend.api import NO_GRANT
 from kvserver.mvcc.backend.lmdb import LmdbBackend
 from kvserver.mvcc.compaction import CompactionJob
 from kvserver.mvcc.store import Store
@@ -36,6 +37,7 @@ from kvserver.raft import (
 )
 from kvserver.raft.codec import encode_conf_change
 from kvserver.snap import Snapshotter, StartingPoint, open_at_newest
+from kvserver.snap.snapshotter import snapshot_db_name
 from kvserver.wal import Wal, WalMetadata, decode_metadata, encode_metadata, has_segments
 
 
@@ -101,7 +103,7 @@ def recover(
         # A crash between making the backend and the log leaves an empty backend; one with
         # applied entries and no log is a lost WAL directory.
         log.warn("found a backend without a write-ahead log", path=backend_path)
-    backend = LmdbBackend(backend_path, _map_bytes(quota_bytes))
+    backend = LmdbBackend(backend_path, map_bytes(quota_bytes))
     for path in backend.removed_temporaries:
         log.warn("removed a left-over file", path=path)
     if is_new:
@@ -111,10 +113,10 @@ def recover(
                 "write-ahead log is missing. Put it back, or restore this member from a snapshot"
             )
         return _found(fs, wal_dir, founding, snapshotter, backend, log)
-    return _reopen(fs, wal_dir, founding, snapshotter, backend, log)
+    return _reopen(fs, snap_dir, wal_dir, founding, snapshotter, backend, log)
 
 
-def _map_bytes(quota_bytes: int) -> int:
+def map_bytes(quota_bytes: int) -> int:
     """Address space for the backend: twice the quota, so that a flush never meets its end."""
     return max(BACKEND_MAP_BYTES_MIN, 2 * max(quota_bytes, 0) + BACKEND_HEADROOM_BYTES)
 
@@ -182,6 +184,7 @@ def _first_entries(founding: Founding) -> tuple[HardState, list[Entry]]:
 
 def _reopen(
     fs: FileSystem,
+    snap_dir: str,
     wal_dir: str,
     founding: Founding,
     snapshotter: Snapshotter,
@@ -191,8 +194,13 @@ def _reopen(
     point = open_at_newest(fs, wal_dir, snapshotter, log=log)
     metadata = decode_metadata(point.contents.metadata)
     known = _finish_founding(point, metadata.node_id, founding)
-    applied = backend.marks.consistent_index
     snapshot_index = point.snapshot.index if point.snapshot else 0
+    received = os.path.join(snap_dir, snapshot_db_name(snapshot_index))
+    if backend.marks.consistent_index < snapshot_index and fs.exists(received):
+        # Killed between vouching for the leader's snapshot and installing it.
+        log.info("installing a received database", path=received)
+        backend.adopt(received).run(NO_GRANT)
+    applied = backend.marks.consistent_index
     if applied < snapshot_index:
         raise FatalError(
             f"the backend (index {applied}) does not match with snapshot (index {snapshot_index}): "

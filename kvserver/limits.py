@@ -100,6 +100,13 @@ VERSION_POLL_SECONDS = 4.0
 LEADER_ASK_SECONDS = 0.05
 """Between two attempts to ask the leader something by HTTP."""
 PROMOTE_ANSWER_SECONDS = 7.0
+SNAPSHOT_ENVELOPE_BYTES_MAX = 64 * 1024 * 1024
+PEER_SNAPSHOTS_MAX = 16
+"""Whole databases on their way to members that lag."""
+SNAPSHOT_ANSWER_SECONDS = 300.0
+"""After the last byte of a database: the other side makes a backend of it before it answers."""
+SNAPSHOT_LOG_HOLD_SECONDS = 30.0
+"""The log is not compacted for so long after a database was sent: its receiver goes on from it."""
 PEER_APPLIED_WAIT_SECONDS = 1.0
 """How long another member's lease call waits until what is committed here is applied."""
 REMOVED_STOP_SECONDS = 1.0

@@ -19,7 +19,7 @@ from kvserver.apply.auth import AuthApplier
 from kvserver.apply.command import Kind
 from kvserver.auth import AuthStore, Checker, make_tokens
 from kvserver.auth.passwords import COST_DEFAULT, COSTS, hash_password
-from kvserver.bootstrap import Founding, Recovered, State, rebuild, recover
+from kvserver.bootstrap import Founding, Recovered, State, map_bytes, rebuild, recover
 from kvserver.clock import Clock, SystemClock
 from kvserver.config import Config
 from kvserver.config.durations import parse_duration
@@ -48,12 +48,15 @@ from kvserver.peers.identity import Identity
 from kvserver.peers.joining import join, refuse_if_bootstrapped
 from kvserver.peers.network import PeerNetwork
 from kvserver.peers.server import RaftHttp, wants_body_stream
+from kvserver.peers.snapshot_receiver import SnapshotReceiver
+from kvserver.peers.snapshot_sender import SnapshotSender
 from kvserver.peers.tls import dialling_context
 from kvserver.peers.versions import VersionMonitor
 from kvserver.proto import membership_pb2
 from kvserver.raft import Config as RaftConfig
-from kvserver.raft import ConfState, RawNode
+from kvserver.raft import ConfState, RawNode, Snapshot
 from kvserver.runtime.append_thread import AppendThread
+from kvserver.runtime.applied_state import AppliedState
 from kvserver.runtime.background import Background
 from kvserver.runtime.duties import Duties
 from kvserver.runtime.flush_thread import FlushThread
@@ -85,6 +88,7 @@ from kvserver.services.peer_side import PeerSide
 from kvserver.services.reflection import Reflection
 from kvserver.services.snapshot import SnapshotService
 from kvserver.services.watch import WatchService
+from kvserver.snap.snapshotter import snapshot_db_name
 from kvserver.tls import server_context
 from kvserver.transport import Method, TransportLimits
 from kvserver.transport import Server as Transport
@@ -270,6 +274,7 @@ class MemberServer:
             log=self._log,
         )
         member.network = network
+        member.install = self._install
         self._versions = VersionMonitor(
             client=network.client,
             member_id=found.member_id,
@@ -302,6 +307,7 @@ class MemberServer:
 
     def _build_services(self) -> None:
         config, member = self._config, self._member
+        self._build_snapshots()
         self._hashing = HashWorker(self._loop)
         access = Access(self._checker, member, config.client_cert_auth, self._log)
         gate = Gate(member, access)
@@ -330,11 +336,13 @@ class MemberServer:
             error_status,
             client_app.wants_body_stream,
         )
+        raft = RaftHttp(self._network, self._clock)
+        raft.receive_snapshot = self._received.receive
         peers = PeerHttpApp(
             member,
             self._recovered.cluster_id,
             self._app,
-            RaftHttp(self._network, self._clock),
+            raft,
             self._known_members,
             PeerSide(member, self._network.identity, self._changes, self._leases),
         )
@@ -354,6 +362,41 @@ class MemberServer:
         )
         if config.metrics == "extensive":
             register_handling_times(registry, methods)
+
+    def _build_snapshots(self) -> None:
+        """Whole databases from and to other members."""
+        applied = AppliedState(self._member, self._storage)
+        sender = self._sender = SnapshotSender(
+            self._loop, self._network, applied, self._layout.snap, self._log
+        )
+        self._network.send_snapshot = sender.send
+        self._received = SnapshotReceiver(
+            loop=self._loop,
+            network=self._network,
+            flusher=self._flush,
+            directory=self._layout.snap,
+            map_bytes=lambda size: map_bytes(max(size, self._quota_bytes)),
+            log=self._log,
+        )
+
+    def _install(self, snapshot: Snapshot, done: Callable[[], None]) -> None:
+        """The leader's database in the place of ours, and everything rebuilt from it."""
+        path = os.path.join(self._layout.snap, snapshot_db_name(snapshot.index))
+
+        def rebuild() -> None:
+            state = self._state
+            self._background.history_replaced()
+            state.lessor.restore(self._recovered.backend.items("lease"))
+            interrupted = state.store.restore()
+            state.alarms.restore()
+            state.membership.restore()
+            state.auth.restore()
+            if interrupted is not None:
+                self._background.add_compaction(interrupted)
+            self._note_conf_state(snapshot.conf_state, snapshot.index)
+            done()
+
+        self._storage.install(snapshot, path, rebuild)
 
     def _methods(self, gate: Gate, access: Access) -> Iterator[Method]:
         config, member = self._config, self._member
@@ -441,6 +484,8 @@ class MemberServer:
         await self._hand_over()
         await self._clients.drain(grace_seconds)
         self._versions.stop()
+        self._sender.stop()
+        self._received.stop()
         self._network.stop()
         await self._peers.drain(0)
         await self._monitoring.drain(0)

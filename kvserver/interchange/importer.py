@@ -7,7 +7,7 @@ the server when it starts is refused here, where it can be said which record it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -58,20 +58,26 @@ class Importer:
         """Everything of `image`. ImageError names what does not belong into one."""
         used = PageMap(image.meta.high_water)
         for bucket in image.buckets(used):
-            table = bucket.name.decode(errors="replace")
-            if table == KEY:
-                self._records(bucket, used)
-            elif table in PASSED_TABLES:
-                for rows in bucket.items(used):
-                    self._rows(table, rows)
-            elif table == META:
-                self._meta(bucket, used)
-            elif table == CLUSTER:
-                self._cluster(bucket, used)
+            if bucket.name.decode(errors="replace") == KEY:
+                for _ in self.record_slices(bucket, used):
+                    self._flush_when_due()
             else:
-                bucket.check(used)
+                self.small_table(bucket, used)
         if bump is not None:
             self._bump(bump)
+
+    def small_table(self, bucket: Bucket, used: PageMap) -> None:
+        """Any bucket but the records'."""
+        table = bucket.name.decode(errors="replace")
+        if table in PASSED_TABLES:
+            for rows in bucket.items(used):
+                self._rows(table, rows)
+        elif table == META:
+            self._meta(bucket, used)
+        elif table == CLUSTER:
+            self._cluster(bucket, used)
+        else:
+            bucket.check(used)
 
     def flush(self) -> None:
         job = self._backend.begin_flush()
@@ -79,12 +85,19 @@ class Importer:
             job.run(NO_GRANT)
             self._backend.finish_flush(job)
 
-    def _flush_when_due(self) -> None:
+    @property
+    def is_flush_due(self) -> bool:
         backend = self._backend
-        if backend.pending_bytes >= FLUSH_BYTES_MAX or backend.pending_records >= FLUSH_RECORDS_MAX:
+        return (
+            backend.pending_bytes >= FLUSH_BYTES_MAX or backend.pending_records >= FLUSH_RECORDS_MAX
+        )
+
+    def _flush_when_due(self) -> None:
+        if self.is_flush_due:
             self.flush()
 
-    def _records(self, bucket: Bucket, used: PageMap) -> None:
+    def record_slices(self, bucket: Bucket, used: PageMap) -> Iterator[None]:
+        """The records, a page at a time; between two of them the caller flushes when it is due."""
         append = self._backend.append
         parse = kv_pb2.KeyValue.FromString
         revision = b""
@@ -99,7 +112,7 @@ class Importer:
                         f"the record of revision {main_of(revision)} is no KeyValue"
                     ) from None
                 append(revision, record)
-            self._flush_when_due()
+            yield
         if revision:
             self._last_main = main_of(revision)
 

@@ -48,6 +48,8 @@ class Background:
         self._compaction_waiters: list[Callable[[], None]] = []
         self._compaction_started = 0.0
         self._is_stopped = False
+        self.history = 0
+        """Counts how often the store was replaced: work on an older one is void."""
         self.warning_seconds = SLOW_APPLY_SECONDS
         self.compaction_sleep_seconds = COMPACTION_SLEEP_SECONDS
         self.on_compacted: Callable[[Callable[[], None]], None] = lambda done: done()
@@ -55,6 +57,14 @@ class Background:
 
     def stop(self) -> None:
         self._is_stopped = True
+
+    def history_replaced(self) -> None:
+        """A snapshot took the store's place: what looks at the old one ends, compactions too."""
+        self.history += 1
+        self._compactions.clear()
+        waiters, self._compaction_waiters = self._compaction_waiters, []
+        for waiter in waiters:
+            self.on_compacted(waiter)
 
     def run(
         self,
@@ -98,7 +108,7 @@ class Background:
             self._loop.call_soon(self._compact_some)
 
     def _compact_some(self) -> None:
-        if self._is_stopped:
+        if self._is_stopped or not self._compactions:
             return
         job = self._compactions[0]
         if not job.step():
@@ -131,7 +141,7 @@ class _SlicedRun:
     """One job and who waits for it. No cycle: a cursor that is over must be gone at once, because
     compaction waits for those that are not (mvcc/compaction.py)."""
 
-    __slots__ = ("_abandon", "_background", "_call", "_job", "_reply", "_started")
+    __slots__ = ("_abandon", "_background", "_call", "_history", "_job", "_reply", "_started")
 
     def __init__(
         self,
@@ -142,6 +152,7 @@ class _SlicedRun:
         abandon: Callable[[], None],
     ) -> None:
         self._background = background
+        self._history = background.history
         self._job = job
         self._call = call
         self._reply = reply
@@ -152,6 +163,10 @@ class _SlicedRun:
         call = self._call
         if call.cancelled or self._background.is_stopped:
             self._abandon()
+            return
+        if self._history != self._background.history:
+            self._abandon()
+            call.fail(errors.LeaderChanged.code, errors.LeaderChanged.message)
             return
         try:
             if not self._job.step():

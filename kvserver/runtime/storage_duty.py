@@ -30,6 +30,7 @@ from kvserver.runtime.flush_thread import FlushThread
 from kvserver.snap import Snapshotter
 from kvserver.wal import AppendBatch, Wal
 
+INSTALL_RETRY_SECONDS = 0.005
 DISK_BUCKETS = exponential(0.001, 2, 14)
 
 
@@ -93,6 +94,8 @@ class StorageDuty:
         self._applied_index = backend.marks.consistent_index
         self._is_job_under_way = False
         self._is_snapshot_under_way = False
+        self._is_installing = False
+        self._log_holds = 0
         self._is_flush_wanted = False
         self._timer: asyncio.TimerHandle | None = None
         self._flush_started = 0.0
@@ -144,7 +147,7 @@ class StorageDuty:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._is_job_under_way:
+        if self._is_job_under_way or self._is_installing:
             self._is_flush_wanted = True
             return
         self._is_flush_wanted = False
@@ -230,6 +233,7 @@ class StorageDuty:
     def _maybe_snapshot(self, durable: int) -> None:
         if (
             self._is_snapshot_under_way
+            or self._is_installing
             or durable - self._snapshot_index <= self._snapshot_entries
             or durable < self._conf_state_index
         ):
@@ -263,7 +267,7 @@ class StorageDuty:
 
         def done(took: float) -> None:
             self._is_snapshot_under_way = False
-            self._snapshot_index = snapshot.index
+            self._snapshot_index = max(self._snapshot_index, snapshot.index)
             self._log.info("saved snapshot", snapshot_index=snapshot.index)
             self._compact_log(snapshot.index)
 
@@ -272,9 +276,46 @@ class StorageDuty:
     def _compact_log(self, index: int) -> None:
         """Keep some entries in memory for followers that lag (spec/storage.md §3)."""
         last = index - self._catch_up_entries
-        if last > 0:
+        if last > 0 and not self._log_holds:
             self._node.storage.compact(last)
             self._log.info("compacted Raft logs", compact_index=last)
+
+    def hold_log(self) -> None:
+        """Compact nothing while a database is on its way to a member (spec/peer.md §4.2)."""
+        self._log_holds += 1
+
+    def release_log(self) -> None:
+        self._log_holds -= 1
+
+    # -- snapshots of the leader
+
+    def save_received(self, snapshot: Snapshot) -> None:
+        """Its file, then its record in the log; the commit index that covers it follows with the
+        same Ready's append. Until it is installed nothing else may touch backend or snapshots."""
+        self._is_installing = True
+        record = self._wal.encode_snapshot(snapshot.index, snapshot.term, snapshot.conf_state)
+
+        def write() -> None:
+            self._snapshotter.save(snapshot)
+            self._wal.write(record)
+
+        self._append.submit(write, lambda took: self.figures.snapshot_save.observe(took))
+
+    def install(self, snapshot: Snapshot, path: str, done: Callable[[], None]) -> None:
+        """Put the backend file at `path` in the place of ours, once no job is under way."""
+        if self._is_job_under_way:
+            self._loop.call_later(INSTALL_RETRY_SECONDS, self.install, snapshot, path, done)
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._flush.submit(self.backend.adopt(path), lambda _: None)
+        self.note_conf_state(snapshot.conf_state, snapshot.index)
+        self._applied_index = snapshot.index
+        self._snapshot_index = max(self._snapshot_index, snapshot.index)
+        done()
+        self._is_installing = False
+        self._after_job(self.backend.durable_index)
 
     def purge(self) -> None:
         """Remove WAL segments and snapshots that nobody needs any more (every 30 s)."""

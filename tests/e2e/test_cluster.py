@@ -259,3 +259,67 @@ def test_a_leader_removes_itself(tmp_path: Path) -> None:
         sole = rpc.MemberRemoveRequest(ID=other.status().header.member_id)
         text = "etcdserver: re-configuration failed due to not enough started members"
         assert refused(lambda: other.cluster.MemberRemove(sole, timeout=10))[1] == text
+
+
+SHORT_LOG = (*QUICK, "--snapshot-count=50", "--snapshot-catchup-entries=10")
+
+
+def fill(member: ClusterMember, prefix: bytes, count: int) -> int:
+    calls = [
+        member.kv.Put.future(
+            rpc.PutRequest(key=b"%b%05d" % (prefix, i), value=b"v" * 100), timeout=20
+        )
+        for i in range(count)
+    ]
+    return max(int(call.result().header.revision) for call in calls)
+
+
+def has_logged(member: ClusterMember, message: str) -> bool:
+    return f'"msg":"{message}"' in member.process.log_path.read_text()
+
+
+def test_a_member_that_lags_far_is_sent_the_database(tmp_path: Path) -> None:
+    """Case 24; and it is there after a restart by SIGKILL."""
+    with cluster_of(tmp_path, KEYDECK, KEYDECK, KEYDECK, flags=SHORT_LOG) as cluster:
+        leader = cluster.leader()
+        late, other = cluster.followers()
+        late.put(b"early", b"1")
+        late.process.kill()
+        leader = cluster.leader([leader, other])
+        granted = leader.lease.LeaseGrant(rpc.LeaseGrantRequest(TTL=600), timeout=10)
+        leader.kv.Put(rpc.PutRequest(key=b"leased", lease=granted.ID), timeout=10)
+        for number in range(12):
+            fill(leader, b"k%02d-" % number, 100)
+            wait_until(lambda: other.status().header.revision > 1, 10, "a flush or two")
+        revision = leader.put(b"early", b"2")
+        wait_until(lambda: has_logged(leader, "compacted Raft logs"), 20, "the log is short")
+        late.process.start()
+        assert late.get(b"early") == b"2"
+        assert has_logged(late, "applied snapshot")
+        assert len(cluster.wait_equal(revision)) == 1
+        late.process.kill()
+        late.process.start()
+        revision = late.put(b"after", b"restart")
+        assert len(cluster.wait_equal(revision)) == 1
+        request = rpc.LeaseTimeToLiveRequest(ID=granted.ID, keys=True)
+        assert list(late.lease.LeaseTimeToLive(request, timeout=10).keys) == [b"leased"]
+        assert sorted(m.name for m in late.members()) == ["m0", "m1", "m2"]
+
+
+def test_a_learner_begins_with_the_database(tmp_path: Path) -> None:
+    with cluster_of(tmp_path, KEYDECK, flags=SHORT_LOG) as cluster:
+        first = cluster[0]
+        for number in range(12):
+            fill(first, b"k%02d-" % number, 100)
+        wait_until(lambda: has_logged(first, "compacted Raft logs"), 20, "the log is short")
+        joiner = cluster.joiner("m1", flags=SHORT_LOG)
+        request = rpc.MemberAddRequest(peerURLs=[joiner.peer_url], isLearner=True)
+        added = first.cluster.MemberAdd(request, timeout=10)
+        joiner.process.spawn()
+        wait_until(lambda: any(m.name == "m1" for m in first.members()), 30, "it has published")
+        wait_until(lambda: has_logged(joiner, "applied snapshot"), 20, "it has the database")
+        assert joiner.get(b"k00-00000", serializable=True) == b"v" * 100
+        promote = rpc.MemberPromoteRequest(ID=added.member.ID)
+        first.cluster.MemberPromote(promote, timeout=10)
+        revision = joiner.put(b"by", b"a voter")
+        assert len(cluster.wait_equal(revision)) == 1

@@ -17,7 +17,12 @@ from itertools import chain, islice, takewhile
 from kvserver.errors import FatalError
 from kvserver.mvcc.backend.api import Defragmented, Job, Marks, Pair, Snapshot
 from kvserver.mvcc.backend.defragment import CloseJob, DefragmentJob
-from kvserver.mvcc.backend.environment import Environment, lmdb_errors, remove_temporaries
+from kvserver.mvcc.backend.environment import (
+    Environment,
+    lmdb_errors,
+    remove_temporaries,
+    rename_over,
+)
 from kvserver.mvcc.backend.flush import FlushJob
 from kvserver.mvcc.backend.snapshot import LmdbSnapshot
 from kvserver.mvcc.backend.tables import (
@@ -48,7 +53,11 @@ class LmdbBackend:
         self._environment = Environment(path, map_size_bytes)
         self._reader = self._environment.begin_read()
         self._stored_get = self._new_getter()
-        with lmdb_errors(f"cannot read the backend {path}"):
+        self._read_state()
+
+    def _read_state(self) -> None:
+        """What is remembered of the file beside its tables."""
+        with lmdb_errors(f"cannot read the backend {self._environment.path}"):
             cursor = self._reader.cursor()
             self._last_key = cursor.key() if cursor.last() else b""
             self._size_in_use_bytes = self._environment.in_use_bytes(self._reader)
@@ -204,6 +213,22 @@ class LmdbBackend:
         self._size_bytes, self._size_in_use_bytes = job.size_bytes, job.size_in_use_bytes
         old.is_retired = True
         return Defragmented(before, job.size_bytes), CloseJob(None if old.snapshots else old)
+
+    def adopt(self, path: str) -> Job:
+        """Let the complete file at `path` take the place of ours: whatever was here is forgotten,
+        the buffers included. No job is under way. Returns the job that closes the old file."""
+        assert self._job is None
+        old = self._environment
+        replacement = Environment(path, self._map_size_bytes)
+        with lmdb_errors(f"cannot put {path} in the place of the backend"):
+            rename_over(path, old.path)
+        replacement.path = old.path
+        self._flushing, self._active = WriteBuffer(), WriteBuffer()
+        self._records = self._active.records
+        self._read_from(replacement)
+        self._read_state()
+        old.is_retired = True
+        return CloseJob(None if old.snapshots else old)
 
     def _new_getter(self) -> Callable[[bytes], bytes | None]:
         """Through one long-lived cursor: neighbouring records, which is what a Range asks for,
