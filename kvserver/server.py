@@ -698,11 +698,6 @@ def founding_of(config: Config, tls: ssl.SSLContext | None) -> Founding:
     (spec/cluster.md §2)."""
     cluster = {name: tuple(urls) for name, urls in config.initial_cluster.items()}
     urls = founding_urls(config)
-    if not os.environ.get("KEYDECK_SEVERAL_MEMBERS"):
-        if config.initial_cluster_state != "new":
-            raise FatalError("joining an existing cluster is not supported by this release")
-        if len(cluster) > 1:
-            raise FatalError("a cluster of several members is not supported by this release")
     others = [url for name, known in cluster.items() if name != config.name for url in known]
     joins = config.initial_cluster_state == "existing"
     return Founding(

@@ -209,7 +209,7 @@ async def test_a_second_server_on_the_same_directory_is_refused(tmp_path: Path) 
         ({"auto_tls": True}, "--auto-tls"),
         ({"cipher_suites": ("TLS_AES_128_GCM_SHA256",)}, "--cipher-suites"),
         ({"unsafe_no_fsync": True}, "--unsafe-no-fsync"),
-        ({"initial_cluster_state": "existing"}, "joining an existing cluster"),
+        ({"initial_cluster_state": "existing"}, "cannot fetch cluster info from peer urls"),
     ],
 )
 async def test_promises_that_cannot_be_kept_are_refused(

@@ -20,8 +20,6 @@ from tests.support.servers_proc import ServerProcess, free_port, wait_until
 
 KEYDECK = (sys.executable, "-m", "kvserver")
 SECONDS_MAX = 30.0
-SWITCH = {"KEYDECK_SEVERAL_MEMBERS": "1"}
-"""Until a member that lags far behind is sent a snapshot, several members are for tests only."""
 
 
 @dataclass
@@ -147,7 +145,7 @@ class Cluster:
     ) -> ClusterMember:
         """A member that is to join; its peer URL is fixed, it is not started."""
         process = ServerProcess(
-            command, self.directory / name / "data", name, flags, SWITCH, client_port=free_port(),
+            command, self.directory / name / "data", name, flags, client_port=free_port(),
             peer_port=free_port(),
         )  # fmt: skip
         known = [f"{m.process.name}=http://127.0.0.1:{m.process.peer_port}" for m in self.members]
@@ -166,8 +164,8 @@ def cluster_of(
     members = [
         ClusterMember(
             ServerProcess(
-                command, directory / f"m{i}" / "data", f"m{i}", flags, SWITCH,
-                client_port=free_port(), peer_port=free_port(),
+                command, directory / f"m{i}" / "data", f"m{i}", flags, client_port=free_port(),
+                peer_port=free_port(),
             )
         )
         for i, command in enumerate(commands)
