@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench import requests
+from bench import h2load, requests
 from bench.load import Result, Swarm, percentile
 from bench.streams import fan_out, keep_alive
 from bench.targets import Target
@@ -145,10 +145,16 @@ def _get(name: str, *, serializable: bool, deadlines: bool) -> Callable[[Run, Ta
         one = target.kv.Range(rpc.RangeRequest.FromString(bodies[0]), timeout=30)
         if [kv.value for kv in one.kvs] != [requests.VALUE]:
             raise Doubtful(f"{target.label}: a read does not find what was put")
-        with Swarm(target.address, requests.RANGE, 100, deadlines=deadlines) as swarm:
-            swarm.prepare(bodies)
+        if h2load.is_there() and not deadlines:
             cpu = target.cpu_seconds()
-            result = swarm.run(10)
+            result = h2load.run_fixed(
+                target.address, requests.RANGE, bodies[0], len(bodies), connections=100, streams=10
+            )
+        else:
+            with Swarm(target.address, requests.RANGE, 100, deadlines=deadlines) as swarm:
+                swarm.prepare(bodies)
+                cpu = target.cpu_seconds()
+                result = swarm.run(10)
         _check_read(target, result, one.ByteSize() - 4)
         return _rate_sample(name, result, cpu, target)
 
