@@ -96,6 +96,8 @@ from kvserver.version import CLUSTER_VERSION, KEYDECK_VERSION, SERVER_VERSION
 from kvserver.wal import purge_segments
 from kvserver.watch.hub import Hub
 
+FAST_FORWARD_PEERS_MIN = 2
+FAST_FORWARD_SECONDS_MAX = 5.0
 Done = Callable[[errors.RequestError | None], None]
 
 
@@ -446,6 +448,8 @@ class MemberServer:
         freeze_garbage()
         self._duties.start()
         self._member.start()
+        self._started_at = self._clock.monotonic()
+        self._network.on_link = self._link_is_up
         self._network.start()
         self._reconcile()
         if not self._is_alone:
@@ -602,6 +606,16 @@ class MemberServer:
 
     def _reconcile(self) -> None:
         self._network.reconcile(self._known_members(), self._state.membership.is_removed)
+
+    def _link_is_up(self) -> None:
+        """With two peers reached soon after the start, the first election need not wait for a
+        whole timeout (spec/peer.md §6)."""
+        if self._network.active_count() < FAST_FORWARD_PEERS_MIN:
+            return
+        self._network.on_link = lambda: None
+        is_soon = self._clock.monotonic() - self._started_at < FAST_FORWARD_SECONDS_MAX
+        if is_soon and self._config.initial_election_tick_advance:
+            self._member.fast_forward(self._election_ticks - 2)
 
     def _note_removed(self) -> None:
         """Removed members stop, and never come back (spec/cluster.md §3.2)."""

@@ -24,6 +24,8 @@ ALLOWED: dict[str, set[str]] = {
     "transport": set(),
     "metrics": set(),
     "interchange": BASE | {"datadir", "fs", "logs", "membership", "mvcc", "raft", "snap", "wal"},
+    "peers": BASE
+    | {"clock", "interchange", "logs", "membership", "mvcc", "raft", "snap", "transport"},
     "client": {"proto", "errors", "clock"},
     "runtime": BASE
     | {

@@ -306,6 +306,26 @@ def test_a_member_that_lags_far_is_sent_the_database(tmp_path: Path) -> None:
         assert sorted(m.name for m in late.members()) == ["m0", "m1", "m2"]
 
 
+def test_a_kill_between_vouching_for_a_database_and_installing_it(tmp_path: Path) -> None:
+    """The next start finds the database beside its own and takes it (spec/storage.md §5)."""
+    with cluster_of(tmp_path, KEYDECK, KEYDECK, KEYDECK, flags=SHORT_LOG) as cluster:
+        late, other = cluster.followers()
+        leader = cluster.leader()
+        late.put(b"early", b"1")
+        late.process.kill()
+        for number in range(12):
+            fill(other, b"k%02d-" % number, 100)
+        wait_until(lambda: has_logged(leader, "compacted Raft logs"), 20, "the log is short")
+        late.process.environment = {"GOFAIL_FAILPOINTS": "raftBeforeApplySnap=panic"}
+        late.process.spawn()
+        assert late.process.wait_exit(20) != 0
+        late.process.environment = {}
+        late.process.start()
+        assert has_logged(late, "installing a received database")
+        revision = late.put(b"early", b"2")
+        assert len(cluster.wait_equal(revision)) == 1
+
+
 def test_a_learner_begins_with_the_database(tmp_path: Path) -> None:
     with cluster_of(tmp_path, KEYDECK, flags=SHORT_LOG) as cluster:
         first = cluster[0]
