@@ -32,6 +32,8 @@ from kvserver.peers.pipeline import Pipeline
 from kvserver.raft import Message, MessageType
 
 REMOTES_MAX = 64
+COMPLAINT_SECONDS = 30.0
+COMPLAINT_SECONDS_MIN = 1.0
 
 
 class RaftSide(Protocol):
@@ -80,6 +82,8 @@ class PeerNetwork:
         self._cache = EntryCache()
         self._peers: dict[int, Peer] = {}
         self._remotes: dict[int, Remote] = {}
+        self._complaints: dict[int, tuple[str, float]] = {}
+        """What was logged last about a link that is down, and when."""
         self._is_removed: Callable[[int], bool] = lambda member: False
         self._is_stopped = False
         self._timer: asyncio.TimerHandle | None = None
@@ -117,6 +121,7 @@ class PeerNetwork:
             self._peers[number] = self._make_peer(number, member.peer_urls)
 
     def _drop(self, number: int) -> None:
+        self._complaints.pop(number, None)
         self._peers.pop(number).stop()
 
     def _make_peer(self, number: int, urls: tuple[str, ...]) -> Peer:
@@ -250,6 +255,17 @@ class PeerNetwork:
             self.on_link()
         else:
             self._log.warn("peer became inactive", peer_id=format_id(peer_id), error=reason)
+
+    def unreachable(self, peer_id: int, reason: str) -> None:
+        """Ten attempts a second may fail: each reason is told, and again after a while."""
+        if self._is_stopped:
+            return
+        told, at = self._complaints.get(peer_id, ("", 0.0))
+        now = self.now()
+        if (reason == told and now - at < COMPLAINT_SECONDS) or now - at < COMPLAINT_SECONDS_MIN:
+            return
+        self._complaints[peer_id] = reason, now
+        self._log.warn("failed to reach a peer", peer_id=format_id(peer_id), error=reason)
 
     def now(self) -> float:
         return self._clock.monotonic()

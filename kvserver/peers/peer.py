@@ -27,6 +27,9 @@ class Events(Protocol):
     def changed(self, peer_id: int, is_active: bool, reason: str) -> None:
         """The link came up or broke."""
 
+    def unreachable(self, peer_id: int, reason: str) -> None:
+        """One more attempt at a link that is down has failed."""
+
     def now(self) -> float: ...
 
 
@@ -96,6 +99,8 @@ class Peer:
         if self.active_since is not None:
             self.active_since = None
             self._events.changed(self.id, False, reason)
+        else:
+            self._events.unreachable(self.id, reason)
 
     def failed(self, reason: str) -> None:
         """A POST went lost."""

@@ -59,7 +59,7 @@ class ClusterMember:
 
     @property
     def peer_url(self) -> str:
-        return f"http://127.0.0.1:{self.process.peer_port}"
+        return self.process.peer_url
 
     def put(self, key: bytes, value: bytes, timeout: float = 10) -> int:
         request = rpc.PutRequest(key=key, value=value)
@@ -148,8 +148,8 @@ class Cluster:
             command, self.directory / name / "data", name, flags, client_port=free_port(),
             peer_port=free_port(),
         )  # fmt: skip
-        known = [f"{m.process.name}=http://127.0.0.1:{m.process.peer_port}" for m in self.members]
-        process.initial_cluster = ",".join([*known, f"{name}=http://127.0.0.1:{process.peer_port}"])
+        known = [f"{m.process.name}={m.process.peer_url}" for m in self.members]
+        process.initial_cluster = ",".join([*known, f"{name}={process.peer_url}"])
         process.flags = ("--initial-cluster-state=existing", *flags)
         member = ClusterMember(process)
         self.members.append(member)
@@ -158,19 +158,23 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster_of(
-    directory: Path, *commands: Sequence[str], flags: Sequence[str] = (), starts: bool = True
+    directory: Path,
+    *commands: Sequence[str],
+    flags: Sequence[str] = (),
+    starts: bool = True,
+    scheme: str = "http",
 ) -> Iterator[Cluster]:
     """A cluster with one member per command; all of them are ended with the `with`."""
     members = [
         ClusterMember(
             ServerProcess(
                 command, directory / f"m{i}" / "data", f"m{i}", flags, client_port=free_port(),
-                peer_port=free_port(),
+                peer_port=free_port(), peer_scheme=scheme,
             )
         )
         for i, command in enumerate(commands)
     ]  # fmt: skip
-    initial = ",".join(f"{m.process.name}=http://127.0.0.1:{m.process.peer_port}" for m in members)
+    initial = ",".join(f"{m.process.name}={m.process.peer_url}" for m in members)
     for member in members:
         member.process.initial_cluster = initial
     cluster = Cluster(members, directory)

@@ -67,11 +67,16 @@ class ServerProcess:
     client_port: int = 0
     peer_port: int = 0
     initial_cluster: str = ""
+    peer_scheme: str = "http"
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def endpoint(self) -> str:
         return f"127.0.0.1:{self.client_port}"
+
+    @property
+    def peer_url(self) -> str:
+        return f"{self.peer_scheme}://127.0.0.1:{self.peer_port}"
 
     @property
     def log_path(self) -> Path:
@@ -84,7 +89,7 @@ class ServerProcess:
 
     def arguments(self) -> list[str]:
         client = f"http://127.0.0.1:{self.client_port}"
-        peer = f"http://127.0.0.1:{self.peer_port}"
+        peer = self.peer_url
         return [
             *self.command,
             f"--name={self.name}",
