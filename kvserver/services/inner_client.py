@@ -110,6 +110,10 @@ class InnerWatch:
     def writable(self) -> bool:
         return len(self._responses) < WATCH_QUEUE_RESPONSES_MAX
 
+    def send_many(self, bodies: list[bytes]) -> None:
+        for body in bodies:
+            self.send(body)
+
     def send(self, body: bytes) -> None:
         self._responses.append(body)
         self._is_full = not self.writable

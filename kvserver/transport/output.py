@@ -152,6 +152,24 @@ class Output:
             self.loop.call_soon(self.flush)
         return True
 
+    def emit_messages(self, stream: Http2Stream, bodies: list[bytes]) -> bool:
+        """Several messages of a stream in one DATA frame; False if they have to go one by one."""
+        payload = b"".join([b"\0" + len(body).to_bytes(4) + body for body in bodies])
+        size = len(payload)
+        if (
+            size > self.send_window
+            or size > stream.send_window
+            or size > self.frame_bytes_max
+            or self.write_paused
+            or stream.queued_bytes
+        ):
+            return False
+        self.send_window -= size
+        stream.send_window -= size
+        self.emit(frames.frame(frames.DATA, 0, stream.stream_id, payload))
+        self.output_seen = True
+        return True
+
     def flush(self) -> None:
         """Hands the output of this turn to the socket in one write."""
         self._flush_due = False

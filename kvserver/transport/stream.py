@@ -99,7 +99,8 @@ class Stream(GrpcStream):
 
     @property
     def writable(self) -> bool:
-        return self.queued_bytes < self.connection.limits.stream_high_water_bytes
+        """False from the high-water mark on, until the queue is below the low-water mark."""
+        return not self._full
 
     def send(self, body: bytes) -> None:
         """Sends one message, or queues it. Nothing happens once the stream has ended."""
@@ -108,11 +109,21 @@ class Stream(GrpcStream):
         self.method.counters.messages_sent += 1
         if not self.headers_sent:
             self.send_headers()
-        if not self.connection.emit_message(self, body):
+        connection = self.connection
+        if not connection.emit_message(self, body):
             self._queue_data(message(body))
-            self._full = self._full or not self.writable
+            if self.queued_bytes >= connection.limits.stream_high_water_bytes:
+                self._full = True
 
     def send_many(self, bodies: list[bytes]) -> None:
+        """The same as `send` for each, in one DATA frame if it fits."""
+        if self.done:
+            return
+        if not self.headers_sent:
+            self.send_headers()
+        if self.connection.emit_messages(self, bodies):
+            self.method.counters.messages_sent += len(bodies)
+            return
         for body in bodies:
             self.send(body)
 

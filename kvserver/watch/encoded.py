@@ -7,7 +7,7 @@ from typing import Protocol
 
 from kvserver import failpoints
 from kvserver.watch.messages import Event, event_entry, fragments
-from kvserver.watch.watcher import NO_DELETE, NO_PUT, PREV_KV, Watcher
+from kvserver.watch.watcher import NO_DELETE, NO_PUT, PREV_KV, Sink, Watcher
 
 
 class History(Protocol):
@@ -95,20 +95,42 @@ def deliver(
     if len(entries) > 1 and len(events) + len(header) + _ID_BYTES_MAX >= limit_bytes:
         return _deliver_large(watchers, entries, header, limit_bytes)
     slow: list[Watcher] | None = None
+    # Neighbours of one stream, which were often created one after the other, go out together.
+    together: list[bytes] = []
+    neighbour: Sink | None = None
+    together_max = 1 + TOGETHER_BYTES_MAX // (len(header) + len(events) + _ID_BYTES_MAX)
     for watcher in watchers:
         sink = watcher.sink
-        if sink.writable:
-            watch_id = watcher.id
-            body = bodies.get(watch_id)
-            if body is None:
-                body = bodies[watch_id] = header + watcher.id_field + events
-            watcher.had_events = True
-            sink.send(body)
-        elif slow is None:
-            slow = [watcher]
-        else:
+        if sink is not neighbour or len(together) >= together_max:
+            if neighbour is not None and together:
+                _send(neighbour, together)
+                together = []
+            neighbour = sink if sink.writable else None
+        if neighbour is None:
+            if slow is None:
+                slow = []
             slow.append(watcher)
+            continue
+        watch_id = watcher.id
+        body = bodies.get(watch_id)
+        if body is None:
+            body = bodies[watch_id] = header + watcher.id_field + events
+        watcher.had_events = True
+        together.append(body)
+    if neighbour is not None and together:
+        _send(neighbour, together)
     return slow
+
+
+TOGETHER_BYTES_MAX = 8 * 1024
+"""Responses for one stream that are handed over at once: they fit a frame."""
+
+
+def _send(sink: Sink, bodies: list[bytes]) -> None:
+    if len(bodies) == 1:
+        sink.send(bodies[0])
+    else:
+        sink.send_many(bodies)
 
 
 _ID_BYTES_MAX = 11

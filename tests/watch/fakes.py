@@ -103,6 +103,10 @@ class FakeSink:
         self.was_full = self.was_full or is_full
         return not is_full
 
+    def send_many(self, bodies: list[bytes]) -> None:
+        for body in bodies:
+            self.send(body)
+
     def send(self, body: bytes) -> None:
         self.queue.append(body)
 
