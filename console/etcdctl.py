@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from console.keys.byte_text import is_plain, show
+from console.keys.paging import KeyRange, after
 
 BARE = re.compile(rb"[A-Za-z0-9@%+=:,./_][A-Za-z0-9@%+=:,./_-]*\Z")
 # A doubled backslash is matched first, so that what follows it is not taken for an escape.
@@ -45,6 +46,22 @@ class Etcdctl:
             words = ["get", "--prefix", f"--limit={limit}", *rev, go_string(prefix)]
             return self._txn("", " ".join(words))
         return self.line("get", "--prefix", f"--limit={limit}", *rev, *_operand(prefix))
+
+    def watch(self, keys: KeyRange, revision: int = 0) -> str:
+        """A watch that goes on until it is interrupted. A range with NUL bytes, which no shell
+        word carries, is typed into `etcdctl watch -i`."""
+        rev = [f"--rev={revision}"] if revision else []
+        flags = [*rev, "--prev-kv"]
+        if not keys.has_end:
+            flags.append("--from-key")
+        is_single = keys.has_end and keys.end == after(keys.start)
+        bounds = [keys.start] if is_single or not keys.has_end else [keys.start, keys.end]
+        if keys.is_everything:  # etcdctl takes "" for the first key there can be
+            return self.line("watch", *rev, "--prev-kv", "--prefix", "''")
+        if any(b"\0" in bound for bound in bounds):
+            words = " ".join(["watch", *flags, *map(go_string, bounds)])
+            return f"{self.line('watch', '-i')} <<'END'\n{words}\nEND"
+        return self.line("watch", *flags, *_dashes(*bounds), *map(shell_word, bounds))
 
     def put(
         self, key: bytes, value: bytes, *, base: int, lease: int = 0, keeps_lease: bool = False

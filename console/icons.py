@@ -2,6 +2,11 @@
 
 PATHS = {
     "keys": '<path d="M2.5 4h11M2.5 8h11M2.5 12h7"/>',
+    "history": '<path d="M2.5 8a5.5 5.5 0 1 0 1.8-4.1L2.5 5.5M2.5 2.5v3h3M8 5v3.3l2.2 1.4"/>',
+    "watch": '<path d="M1.5 8s2.3-4.5 6.5-4.5S14.5 8 14.5 8 12.2 12.5 8 12.5 1.5 8 1.5 8z"/>'
+    '<circle cx="8" cy="8" r="2"/>',
+    "leases": '<path d="M4.5 2h7M4.5 14h7M5.5 2v2.5L8 7.5l2.5-3V2M5.5 14v-2.5L8 8.5l2.5 3V14"/>',
+    "pause": '<path d="M5.5 3.5v9M10.5 3.5v9"/>',
     "overview": '<path d="M1.5 8.5h3l2-5 3 9 2-4h3"/>',
     "audit": '<path d="M4 2h5.5L12.5 5v9h-8.5zM9 2v3.5h3.5M6 8.5h4M6 11h4"/>',
     "clusters": '<circle cx="8" cy="3.5" r="2"/><circle cx="3.5" cy="12" r="2"/>'

@@ -103,6 +103,46 @@ class LoginFailure(models.Model):
     at = models.DateTimeField(db_index=True)
 
 
+class Job(models.Model):
+    """Upkeep that outlives the tab it was started in (maintenance/jobs.py). At most one runs on
+    a cluster. `steps` is a list, one a member: ids as hexadecimal text, never JSON numbers."""
+
+    class State(models.TextChoices):
+        RUNNING = "running", "running"
+        DONE = "done", "done"
+        STOPPED = "stopped", "stopped"
+        ABORTED = "aborted", "aborted"
+        INTERRUPTED = "interrupted", "interrupted"
+
+    class Kind(models.TextChoices):
+        DEFRAGMENT = "defragment", "Defragmentation of one member"
+        ROLLING = "rolling", "Rolling defragmentation"
+
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="jobs")
+    account = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL)
+    account_name = models.CharField(max_length=150)
+    address = models.CharField(max_length=64, blank=True, default="")
+    state = models.CharField(max_length=16, choices=State.choices, default=State.RUNNING)
+    steps = models.JSONField(default=list)
+    threshold_percent = models.PositiveSmallIntegerField(default=0)
+    abort_asked = models.BooleanField(default=False)
+    detail = models.TextField(blank=True, default="")
+    started_at = models.DateTimeField(auto_now_add=True)
+    heartbeat_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["cluster"],
+                condition=models.Q(state="running"),
+                name="one_running_job_a_cluster",
+            )
+        ]
+
+
 class AuditRow(models.Model):
     """One write, from the moment it was sent. Names are copies: rows outlive what they name."""
 

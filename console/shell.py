@@ -15,6 +15,13 @@ THEMES = ("system", "light", "dark")
 THEME_COOKIE = "keydeck_theme"
 
 
+CLUSTER_PAGES = (
+    ("Data", (("keys", "Keys", "k"), ("history", "History", "h"))),
+    ("Cluster", (("overview", "Overview", "o"),)),
+)
+"""Groups of the rail: route, words, the letter behind `g`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     name: str
@@ -46,6 +53,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
         "may_edit": role is not None and role >= Role.EDITOR and not cluster.is_read_only,
         "is_admin": account.is_admin,
         "rail": rail(account, cluster),
+        "cluster_crumbs": [name for _, some in CLUSTER_PAGES for name, _, _ in some],
     }
 
 
@@ -64,9 +72,10 @@ def remembered(request: HttpRequest, clusters: list[Cluster]) -> Cluster | None:
 def rail(account: Account, cluster: Cluster | None) -> list[Group]:
     groups = []
     if cluster:
-        keys = Entry("keys", "Keys", reverse("keys", args=[cluster.slug]), "k")
-        overview = Entry("overview", "Overview", reverse("overview", args=[cluster.slug]), "o")
-        groups += [Group("Data", (keys,)), Group("Cluster", (overview,))]
+        groups += [
+            Group(label, tuple(Entry(n, t, reverse(n, args=[cluster.slug]), k) for n, t, k in some))
+            for label, some in CLUSTER_PAGES
+        ]
     if account.is_admin:
         groups.append(
             Group(

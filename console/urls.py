@@ -6,6 +6,9 @@ from console.accounts import views as accounts
 from console.accounts import views_admin as accounts_admin
 from console.audit import views as audit
 from console.clusters import views as clusters
+from console.history import views_key as history_key
+from console.history import views_range as history_range
+from console.history import views_restore as history_restore
 from console.keys import views_key, views_list, views_write
 from console.overview import views as overview
 
@@ -19,6 +22,10 @@ cluster_pages = [
     path("/key/edit", views_write.edit_key, name="edit_key"),
     path("/key/delete", views_write.delete_key, name="delete_key"),
     path("/key/undo", views_write.undo_put, name="undo_put"),
+    path("/key/history", history_key.key_history, name="key_history"),
+    path("/key/restore", history_restore.restore_key, name="restore_key"),
+    path("/history", history_range.history, name="history"),
+    path("/revision/<int:revision>", history_range.revision, name="revision"),
 ]
 
 urlpatterns = [

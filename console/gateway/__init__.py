@@ -15,14 +15,16 @@ from console.gateway.errors import (
     Unreachable,
 )
 from console.gateway.reader import Reader
-from console.gateway.records import Key, LeaseTime, Listing, Written
+from console.gateway.records import Event, History, Key, LeaseTime, Listing, Written
 from console.gateway.writer import Writer
 
 __all__ = [
     "ClusterError",
     "Compacted",
     "Denied",
+    "Event",
     "FateUnknown",
+    "History",
     "Key",
     "LeaseTime",
     "Listing",

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from console.gateway import wire
 from console.gateway.clients import clients
 from console.gateway.errors import TooLarge, domain_error
-from console.gateway.records import Key, LeaseTime, Listing
+from console.gateway.events import Scan, compact_revision
+from console.gateway.records import History, Key, LeaseTime, Listing
 from console.gateway.wire import STATUS_SECONDS
 from console.keys.paging import PAGE_KEYS, KeyRange, Page
 from console.models import Cluster
@@ -63,6 +64,24 @@ class Reader:
         answer = self._range(rpc_pb2.RangeRequest(key=key, revision=revision))
         found = wire.key(answer.kvs[0], has_value=True) if answer.kvs else None
         return found, answer.header.revision
+
+    def newest_revision(self, keys: KeyRange) -> int:
+        """The store's newest revision, asked over a range the connection may read. (The header of
+        MemberList would say 0: console.md §3 trap 14.)"""
+        request = rpc_pb2.RangeRequest(key=keys.start, count_only=True)
+        return int(self._range(request).header.revision)
+
+    def history(self, keys: KeyRange, *, start: int, until: int, known_last: int = 0) -> History:
+        """The newest events from `start` to `until`. `known_last`: no later one exists."""
+        scan = Scan(self._client, keys, start=start, until=until, known_last=known_last)
+        return scan.newest()
+
+    def scan(self, keys: KeyRange, *, start: int, until: int) -> Scan:
+        """The same event by event, for who keeps less than the events."""
+        return Scan(self._client, keys, start=start, until=until)
+
+    def compacted(self, keys: KeyRange, newest: int) -> int:
+        return compact_revision(self._client, keys, newest)
 
     def lease_time(self, lease: int) -> LeaseTime:
         answer = self._read(

@@ -62,3 +62,41 @@ class Written:
     is_done: bool
     revision: int
     found: Key | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change of one key. `prev` is the key before it, None for a new key or where the state
+    before has been compacted."""
+
+    revision: int
+    key: bytes
+    is_delete: bool
+    now: Key | None
+    prev: Key | None
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(one.size_bytes or 0 for one in (self.now, self.prev) if one)
+
+    @property
+    def kind(self) -> str:
+        if self.is_delete:
+            return "delete"
+        assert self.now is not None
+        return "create" if self.now.create_revision == self.revision else "put"
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Events oldest first, and what was covered: everything from `first` to `read_to` was read,
+    `until` was wanted. `compacted` is the compact revision where it was met, else 0. Of what
+    did not fit, the oldest `left_out` events are missing."""
+
+    events: tuple[Event, ...]
+    first: int
+    compacted: int
+    read_to: int
+    until: int
+    left_out: int
+    is_complete: bool

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from console.gateway.records import Key
+from console.gateway.records import Event, Key
 from console.overview.health import Member, MemberStatus
 from kvserver.client import Answer, CallFailed, Endpoint
 from kvserver.errors import Code
-from kvserver.proto import rpc_pb2
+from kvserver.proto import kv_pb2, rpc_pb2
 
 STATUS_SECONDS = 2.0
 
 
-def key(kv: rpc_pb2.mvccpb.KeyValue, *, has_value: bool) -> Key:  # type: ignore[name-defined]
+def key(kv: kv_pb2.KeyValue, *, has_value: bool) -> Key:
     return Key(
         key=kv.key,
         value=kv.value if has_value else None,
@@ -21,6 +21,18 @@ def key(kv: rpc_pb2.mvccpb.KeyValue, *, has_value: bool) -> Key:  # type: ignore
         mod_revision=kv.mod_revision,
         version=kv.version,
         lease=kv.lease,
+    )
+
+
+def event(one: kv_pb2.Event) -> Event:
+    """On the wire a deleted key has nothing but its name and the revision (spec/watch.md V2)."""
+    is_delete = one.type == kv_pb2.Event.DELETE
+    return Event(
+        revision=one.kv.mod_revision,
+        key=one.kv.key,
+        is_delete=is_delete,
+        now=None if is_delete else key(one.kv, has_value=True),
+        prev=key(one.prev_kv, has_value=True) if one.HasField("prev_kv") else None,
     )
 
 
@@ -53,6 +65,7 @@ def member_of(member: rpc_pb2.Member, ours: list[Answer], answers: list[Answer])
         status=status_of(best.response) if best else None,
         failure=why_silent(failure) if failure and not best else None,
         round_trip_seconds=best.round_trip_seconds if best else None,
+        reached_at=str(best.endpoint) if best else "",
     )
 
 
@@ -77,6 +90,7 @@ def nameless_member(answer: Answer) -> Member:
         status=status_of(response) if response else None,
         failure=why_silent(failure) if failure else None,
         round_trip_seconds=answer.round_trip_seconds if response else None,
+        reached_at=str(answer.endpoint) if response else "",
     )
 
 

@@ -56,7 +56,7 @@ def page_of(request: HttpRequest) -> tuple[bytes, Page]:
 
 
 def key_url(cluster: Cluster, key: bytes, view: str = "key", **more: object) -> str:
-    return _url(reverse(view, args=[cluster.slug]), key=show(key), **more)
+    return query_url(reverse(view, args=[cluster.slug]), key=show(key), **more)
 
 
 def list_url(cluster: Cluster, prefix: bytes, page: Page | None = None, revision: int = 0) -> str:
@@ -67,10 +67,10 @@ def list_url(cluster: Cluster, prefix: bytes, page: Page | None = None, revision
         params |= {"after": show(page.last_key), "rev": page.revision, "seen": page.seen}
     elif revision:
         params["rev"] = revision
-    return _url(reverse("keys", args=[cluster.slug]), **params)
+    return query_url(reverse("keys", args=[cluster.slug]), **params)
 
 
-def _url(path: str, **params: object) -> str:
+def query_url(path: str, **params: object) -> str:
     # A slash may stand in a query as it is, and keys are full of them.
     query = urlencode(params, safe="/:", quote_via=quote)
     return f"{path}?{query}" if query else path

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from console.keys.decoders import decode_hex, is_text, visible
+
 CONTEXT_LINES = 3
 LINES_MAX = 5_000
 """Beyond this many lines on a side the comparison would hold a page for seconds."""
@@ -56,6 +58,14 @@ def compare(before: str, after: str) -> Diff:
     if rows:
         _gap(rows, len(old) - end)
     return Diff(tuple(rows), added, removed)
+
+
+def compare_bytes(before: bytes | None, after: bytes | None) -> Diff:
+    """Two values line by line: as text where both are text, else as a hex dump. None: no value."""
+    sides = [value or b"" for value in (before, after)]
+    if all(is_text(value) for value in sides):
+        return compare(*(visible(value.decode()) for value in sides))
+    return compare(*(decode_hex(value).text + "\n" if value else "" for value in sides))
 
 
 def _gap(rows: list[Row], lines: int) -> None:

@@ -41,6 +41,11 @@ def prefix_range(prefix: bytes) -> KeyRange:
     return KeyRange(prefix, prefix_end(prefix))
 
 
+def one_key(key: bytes) -> KeyRange:
+    """The range that holds this key only."""
+    return KeyRange(key, after(key))
+
+
 def prefix_end(prefix: bytes) -> bytes:
     """The least key beyond every key with this prefix; NUL when there is none (all 0xff)."""
     stem = prefix.rstrip(b"\xff")

@@ -112,7 +112,7 @@ def _put(request: HttpRequest, draft: Draft, frame: dict[str, Any]) -> HttpRespo
                 lease=draft.lease,
                 keeps_lease=keeps_lease,
             )
-            _note_outcome(row, written)
+            note_outcome(row, written)
     except ClusterError as error:
         if error.code == "NOT_FOUND":  # spec/kv.md P2: nothing was written
             errors = {"lease": "There is no lease with this id on the cluster."}
@@ -121,7 +121,7 @@ def _put(request: HttpRequest, draft: Draft, frame: dict[str, Any]) -> HttpRespo
         return _failed(request, draft, error, frame)
     if not written.is_done:
         return _conflict(request, draft, written.found, written.revision, frame)
-    _toast(request, "Put", draft.key, mod=written.revision, to=draft.base)
+    toast(request, "Put", draft.key, mod=written.revision, to=draft.base)
     return redirect(key_url(request.cluster, draft.key))
 
 
@@ -152,12 +152,12 @@ def _command(request: HttpRequest, draft: Draft) -> str:
     )
 
 
-def _note_outcome(row: Any, written: Written) -> None:
+def note_outcome(row: Any, written: Written) -> None:
     row.outcome = Outcome.DONE if written.is_done else Outcome.CONFLICT
     row.revision_after = written.revision
 
 
-def _toast(request: HttpRequest, what: str, key: bytes, *, mod: int, to: int) -> None:
+def toast(request: HttpRequest, what: str, key: bytes, *, mod: int, to: int) -> None:
     """`mod`: what the key must still be at for an undo; `to`: the revision that goes back to."""
     undo = key_url(request.cluster, key, "undo_put", mod=0 if what == "Deleted" else mod, to=to)
     messages.success(request, f"{what} {show(key)} at revision {mod}.", extra_tags=f"undo:{undo}")
@@ -241,13 +241,13 @@ def _delete(request: HttpRequest, name: bytes, base: int, frame: dict[str, Any])
             request, "delete key", show(name), command=command, revision_before=base
         ) as row:
             written = request.gateway.delete(name, base_mod_revision=base)
-            _note_outcome(row, written)
+            note_outcome(row, written)
     except ClusterError as error:
         return cluster_error(request, error, f"Deleting the key {show(name)}", **frame)
     if not written.is_done:
         context = {**frame, "found": written.found, "base": base, "newest": written.revision}
         return render(request, "keys/delete_conflict.html", context, status=409)
-    _toast(request, "Deleted", name, mod=written.revision, to=base)
+    toast(request, "Deleted", name, mod=written.revision, to=base)
     return redirect("keys", request.cluster.slug)
 
 
@@ -289,7 +289,7 @@ def _undo(request: HttpRequest, name: bytes, mod: int, to: int) -> Written:
             revision_before=mod,
         ) as row:
             written: Written = request.gateway.delete(name, base_mod_revision=mod)
-            _note_outcome(row, written)
+            note_outcome(row, written)
             return written
     old, _ = request.gateway.key(name, to)
     now, newest = request.gateway.key(name)
@@ -302,5 +302,5 @@ def _undo(request: HttpRequest, name: bytes, mod: int, to: int) -> Written:
         written = request.gateway.put(
             name, old.value, base_mod_revision=mod, lease=lease, keeps_lease=keeps_lease
         )
-        _note_outcome(row, written)
+        note_outcome(row, written)
         return written

@@ -67,6 +67,8 @@ class Member:
     status: MemberStatus | None
     failure: str | None = None
     round_trip_seconds: float | None = None
+    reached_at: str = ""
+    """The address its status came from; empty without one."""
 
     @property
     def hex_id(self) -> str:

@@ -100,6 +100,10 @@ class Client:
             is_write=True,
         )
 
+    def write_to(self, endpoint: Endpoint, pick: Pick, request: Any, seconds: float) -> Any:
+        """Send once, to this member: for what only the addressed one does."""
+        return self._call(endpoint, pick, request, seconds, is_write=True)
+
     def fan_out(
         self, endpoints: Iterable[Endpoint], pick: Pick, request: Any, seconds: float
     ) -> list[Answer]:

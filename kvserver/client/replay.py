@@ -35,6 +35,7 @@ class Replay:
     """One reading. Iterate `batches`; the attributes say afterwards what was covered.
 
     `compact_revision`: what the cluster had compacted, as far as this replay met it, else 0.
+    `stops_at_compaction` is for who only wants to know that one.
     `last_revision`: every event wanted up to it was yielded. `is_complete`: that is `until`.
     """
 
@@ -49,6 +50,7 @@ class Replay:
         seconds: float,
         known_last: int = 0,
         has_prev: bool = False,
+        stops_at_compaction: bool = False,
     ) -> None:
         self._client = client
         self._key, self._range_end = key, range_end
@@ -56,6 +58,7 @@ class Replay:
         self._last = known_last or until
         self._has_prev = has_prev
         self._until = until
+        self._stops_at_compaction = stops_at_compaction
         self.first_revision = max(start, 1)
         self.last_revision = self.first_revision - 1
         self.compact_revision = 0
@@ -97,7 +100,9 @@ class Replay:
                     return  # the member compacted what was not read yet: a hole is no history
                 self.compact_revision = self.last_revision = response.compact_revision
                 self.first_revision = response.compact_revision + 1
-                if self.first_revision > self._until:
+                if self._stops_at_compaction:
+                    return
+                if self.last_revision >= self._last:
                     self._complete()
                 else:
                     self._create(watchers)

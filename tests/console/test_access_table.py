@@ -31,6 +31,10 @@ RULES: dict[str, tuple[Who | Role, bool]] = {
     "edit_key": (Role.EDITOR, True),
     "delete_key": (Role.EDITOR, True),
     "undo_put": (Role.EDITOR, True),
+    "key_history": (Role.VIEWER, False),
+    "restore_key": (Role.EDITOR, True),
+    "history": (Role.VIEWER, False),
+    "revision": (Role.VIEWER, False),
     "audit": (Who.CONSOLE_ADMIN, False),
     "clusters": (Who.CONSOLE_ADMIN, False),
     "new_cluster": (Who.CONSOLE_ADMIN, False),
@@ -96,6 +100,8 @@ def address(name: str, cluster: Cluster, account: Account) -> str:
         return reverse(name, args=[cluster.slug])
     if name in {"account", "reset_password"}:
         return reverse(name, args=[account.pk])
+    if name == "revision":
+        return reverse(name, args=[cluster.slug, 2])
     if isinstance(RULES[name][0], Role):
         return reverse(name, args=[cluster.slug]) + "?key=/t/access-table"
     return reverse(name)

@@ -17,6 +17,7 @@ PURE = [
     "config.py",
     "etcdctl.py",
     "gateway/records.py",
+    "history/versions.py",
     "icons.py",
     "keys/byte_text.py",
     "keys/decoders.py",
