@@ -637,10 +637,12 @@ class MemberServer:
             return
         target = min(links)[1]
         self._log.info("leadership transfer starting", target_member_id=f"{target:x}")
+        seconds_max = 2 * self._config.election_timeout / 1000  # raft gives up after half of it
         try:
-            await member.move_leader(target)
-        except errors.RequestError as error:
-            self._log.warn("leadership transfer failed", error=error.message)
+            async with asyncio.timeout(seconds_max):
+                await member.move_leader(target)
+        except (errors.RequestError, TimeoutError) as error:
+            self._log.warn("leadership transfer failed", error=repr(error))
         else:
             self._log.info("leadership transfer finished", target_member_id=f"{target:x}")
 
