@@ -29,7 +29,7 @@ from kvserver.membership.codec import encode_conf_state, encode_member
 from kvserver.membership.ids import format_id
 from kvserver.membership.legacy_image import LegacyMembership, decode_legacy_image
 from kvserver.mvcc.backend.api import Job
-from kvserver.mvcc.backend.environment import discard
+from kvserver.mvcc.backend.environment import LOCK, discard, sync_directory
 from kvserver.mvcc.backend.lmdb import LmdbBackend
 from kvserver.mvcc.backend.tables import CLUSTER, KEY, MEMBERS, MEMBERS_REMOVED
 from kvserver.peers.envelope import read_envelope
@@ -119,7 +119,6 @@ class SnapshotReceiver:
         final = os.path.join(self._directory, snapshot_db_name(snapshot.index))
         building = os.path.join(self._directory, f"{TEMPORARY_PREFIX}{snapshot.index:016x}")
         discard(building)
-        discard(final)
         image = Image(descriptor, size)
         backend = LmdbBackend(building, self._map_bytes(image.size_bytes))
         try:
@@ -129,8 +128,10 @@ class SnapshotReceiver:
             discard(building)
             raise
         backend.close()
-        discard(building + "-lock")
+        discard(building + LOCK)
+        # In one step: an equal one may be waiting there to be installed at this very moment.
         os.rename(building, final)
+        sync_directory(self._directory)
 
     async def _fill(self, backend: LmdbBackend, image: Image, snapshot: Snapshot) -> None:
         importer = Importer(backend)

@@ -3,6 +3,8 @@ leaders killed and replaced, restarts, membership, and HashKV equal at the end o
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -227,6 +229,7 @@ def test_a_learner_joins_is_promoted_and_removed(cluster: Cluster) -> None:
     assert not any(member.isLearner for member in promoted.members)
     text = "etcdserver: can only promote a learner member"
     assert refused(lambda: follower.cluster.MemberPromote(promote, timeout=10))[1] == text
+    wait_until(lambda: not joiner.status().isLearner, 20, "it knows that it votes")
     revision = joiner.put(b"by", b"the new voter")
     assert len(cluster.wait_equal(revision)) == 1
 
@@ -341,5 +344,31 @@ def test_a_learner_begins_with_the_database(tmp_path: Path) -> None:
         assert joiner.get(b"k00-00000", serializable=True) == b"v" * 100
         promote = rpc.MemberPromoteRequest(ID=added.member.ID)
         first.cluster.MemberPromote(promote, timeout=10)
+        wait_until(lambda: not joiner.status().isLearner, 20, "it knows that it votes")
         revision = joiner.put(b"by", b"a voter")
         assert len(cluster.wait_equal(revision)) == 1
+
+
+def test_a_leader_that_slept_finds_its_unfinished_writes_gone(cluster: Cluster) -> None:
+    """A frozen leader is replaced; awake again it steps down, drops what was never committed and
+    never answers a read from its old state (spec/raft.md §5, §7)."""
+    leader = cluster.leader()
+    followers = cluster.followers()
+    leader.put(b"k", b"old")
+    os.kill(leader.process.pid, signal.SIGSTOP)
+    frozen_read = leader.kv.Range.future(rpc.RangeRequest(key=b"k"), timeout=30)
+    frozen_write = leader.kv.Put.future(rpc.PutRequest(key=b"lost", value=b"x"), timeout=30)
+    cluster.leader(followers)
+    revision = followers[0].put(b"k", b"new")
+    os.kill(leader.process.pid, signal.SIGCONT)
+    try:
+        assert frozen_read.result().kvs[0].value == b"new"
+    except grpc.RpcError as error:
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+    try:
+        revision = max(revision, frozen_write.result().header.revision)
+    except grpc.RpcError as error:
+        assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN)
+    assert leader.get(b"k") == b"new"
+    revision = max(revision, leader.put(b"end", b""))
+    assert len(cluster.wait_equal(revision)) == 1

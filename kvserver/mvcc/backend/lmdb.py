@@ -11,6 +11,7 @@ buffer. At every moment each record is in at least one layer that reads look int
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice, takewhile
 
@@ -18,6 +19,7 @@ from kvserver.errors import FatalError
 from kvserver.mvcc.backend.api import Defragmented, Job, Marks, Pair, Snapshot
 from kvserver.mvcc.backend.defragment import CloseJob, DefragmentJob
 from kvserver.mvcc.backend.environment import (
+    RESTORE_HINT,
     Environment,
     lmdb_errors,
     remove_temporaries,
@@ -218,6 +220,8 @@ class LmdbBackend:
         """Let the complete file at `path` take the place of ours: whatever was here is forgotten,
         the buffers included. No job is under way. Returns the job that closes the old file."""
         assert self._job is None
+        if not os.path.exists(path):
+            raise FatalError(f"the received database {path} is gone. {RESTORE_HINT}")
         old = self._environment
         replacement = Environment(path, self._map_size_bytes)
         with lmdb_errors(f"cannot put {path} in the place of the backend"):
