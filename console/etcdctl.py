@@ -77,6 +77,9 @@ class Etcdctl:
         words = ["del", *_dashes(key), go_string(key)]
         return self._txn(_compare(key, base), " ".join(words))
 
+    def lease(self, verb: str, lease: int, *flags: str) -> str:
+        return self.line("lease", verb, f"{lease:x}", *flags)
+
     def _txn(self, compare: str, then: str) -> str:
         head = f"{compare}\n" if compare else ""
         return f"{self.line('txn')} <<'END'\n{head}\n{then}\n\n\nEND"

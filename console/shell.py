@@ -16,7 +16,7 @@ THEME_COOKIE = "keydeck_theme"
 
 
 CLUSTER_PAGES = (
-    ("Data", (("keys", "Keys", "k"), ("history", "History", "h"))),
+    ("Data", (("keys", "Keys", "k"), ("history", "History", "h"), ("leases", "Leases", "l"))),
     ("Cluster", (("overview", "Overview", "o"),)),
 )
 """Groups of the rail: route, words, the letter behind `g`."""

@@ -15,7 +15,7 @@ from console.gateway.errors import (
     Unreachable,
 )
 from console.gateway.reader import Reader
-from console.gateway.records import Event, History, Key, LeaseTime, Listing, Written
+from console.gateway.records import Event, History, Key, LeaseList, LeaseTime, Listing, Written
 from console.gateway.writer import Writer
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "FateUnknown",
     "History",
     "Key",
+    "LeaseList",
     "LeaseTime",
     "Listing",
     "Reader",

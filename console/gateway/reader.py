@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from console.gateway import wire
 from console.gateway.clients import clients
-from console.gateway.errors import TooLarge, domain_error
+from console.gateway.errors import Denied, TooLarge, domain_error
 from console.gateway.events import Scan, compact_revision
-from console.gateway.records import History, Key, LeaseTime, Listing
+from console.gateway.records import History, Key, LeaseList, LeaseTime, Listing
 from console.gateway.wire import STATUS_SECONDS
 from console.keys.paging import PAGE_KEYS, KeyRange, Page
 from console.models import Cluster
@@ -83,11 +83,29 @@ class Reader:
     def compacted(self, keys: KeyRange, newest: int) -> int:
         return compact_revision(self._client, keys, newest)
 
-    def lease_time(self, lease: int) -> LeaseTime:
+    def lease_time(self, lease: int, *, has_keys: bool = False) -> LeaseTime:
         answer = self._read(
-            lambda stubs: stubs.lease.LeaseTimeToLive, rpc_pb2.LeaseTimeToLiveRequest(ID=lease)
+            lambda stubs: stubs.lease.LeaseTimeToLive,
+            rpc_pb2.LeaseTimeToLiveRequest(ID=lease, keys=has_keys),
         )
-        return LeaseTime(lease, answer.TTL, answer.grantedTTL)
+        return LeaseTime(lease, answer.TTL, answer.grantedTTL, tuple(sorted(answer.keys)))
+
+    def leases(self, skip: int, limit: int) -> LeaseList:
+        """A page of leases in the order of their ids, each with its keys. One that ended between
+        the list and the question is left out. Where keys may not be read, only the list is."""
+        answer = self._read(lambda stubs: stubs.lease.LeaseLeases, rpc_pb2.LeaseLeasesRequest())
+        ids = sorted(lease.ID for lease in answer.leases)
+        found: list[LeaseTime] = []
+        unseen, why = 0, ""
+        for lease in ids[skip : skip + limit]:
+            try:
+                one = self.lease_time(lease, has_keys=True)
+            except Denied as error:
+                unseen, why = unseen + 1, error.message
+                continue
+            if not one.is_gone:
+                found.append(one)
+        return LeaseList(tuple(found), len(ids), unseen, why)
 
     def members(self) -> tuple[list[Member], str | None]:
         """Every member with its own Status, asked at once; the second value says why the list

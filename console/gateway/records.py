@@ -52,6 +52,26 @@ class LeaseTime:
     id: int
     remaining_seconds: int
     granted_seconds: int
+    keys: tuple[bytes, ...] = ()
+    """Attached keys in order, where they were asked for."""
+
+    @property
+    def id_hex(self) -> str:
+        return f"{self.id:x}"
+
+    @property
+    def is_gone(self) -> bool:
+        return self.remaining_seconds < 0
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseList:
+    """A page of leases. `total` counts all; `unseen` of this page could not be asked for."""
+
+    leases: tuple[LeaseTime, ...]
+    total: int
+    unseen: int
+    why_unseen: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ class MemberHash:
 
 def verdict(hashes: Sequence[MemberHash]) -> tuple[str, str]:
     """A level and a sentence. Hashes compare only at one compact revision (spec/maintenance.md
-    D1, §5), so members elsewhere are undecided, not different."""
+    §5), so members elsewhere are undecided, not different."""
     told = [one for one in hashes if one.hash is not None]
     if not told:
         return "danger", "No member gave a hash."

@@ -6,33 +6,79 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('console', '0001_initial'),
+        ("console", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Job',
+            name="Job",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('defragment', 'Defragmentation of one member'), ('rolling', 'Rolling defragmentation')], max_length=16)),
-                ('account_name', models.CharField(max_length=150)),
-                ('address', models.CharField(blank=True, default='', max_length=64)),
-                ('state', models.CharField(choices=[('running', 'running'), ('done', 'done'), ('stopped', 'stopped'), ('aborted', 'aborted'), ('interrupted', 'interrupted')], default='running', max_length=16)),
-                ('steps', models.JSONField(default=list)),
-                ('threshold_percent', models.PositiveSmallIntegerField(default=0)),
-                ('abort_asked', models.BooleanField(default=False)),
-                ('detail', models.TextField(blank=True, default='')),
-                ('started_at', models.DateTimeField(auto_now_add=True)),
-                ('heartbeat_at', models.DateTimeField()),
-                ('ended_at', models.DateTimeField(null=True)),
-                ('account', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL)),
-                ('cluster', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='jobs', to='console.cluster')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("defragment", "Defragmentation of one member"),
+                            ("rolling", "Rolling defragmentation"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("account_name", models.CharField(max_length=150)),
+                ("address", models.CharField(blank=True, default="", max_length=64)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("running", "running"),
+                            ("done", "done"),
+                            ("stopped", "stopped"),
+                            ("aborted", "aborted"),
+                            ("interrupted", "interrupted"),
+                        ],
+                        default="running",
+                        max_length=16,
+                    ),
+                ),
+                ("steps", models.JSONField(default=list)),
+                ("threshold_percent", models.PositiveSmallIntegerField(default=0)),
+                ("abort_asked", models.BooleanField(default=False)),
+                ("detail", models.TextField(blank=True, default="")),
+                ("started_at", models.DateTimeField(auto_now_add=True)),
+                ("heartbeat_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "cluster",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="jobs",
+                        to="console.cluster",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
-                'constraints': [models.UniqueConstraint(condition=models.Q(('state', 'running')), fields=('cluster',), name='one_running_job_a_cluster')],
+                "ordering": ["-id"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("state", "running")),
+                        fields=("cluster",),
+                        name="one_running_job_a_cluster",
+                    )
+                ],
             },
         ),
     ]

@@ -104,6 +104,25 @@ class Client:
         """Send once, to this member: for what only the addressed one does."""
         return self._call(endpoint, pick, request, seconds, is_write=True)
 
+    def write_once(self, pick: Pick, request: Any, seconds: float) -> Any:
+        """One request on a stream that answers each of its requests once, such as a keepalive."""
+
+        def answer_of(stubs: Stubs) -> Any:
+            method = pick(stubs)
+
+            def call(request: Any, **options: Any) -> Any:
+                stream = method(iter([request]), **options)
+                answer = next(stream, None)
+                stream.cancel()
+                if answer is None:
+                    text = "the stream ended without an answer"
+                    raise CallFailed(Code.INTERNAL, text, "", was_sent=True, is_write=True)
+                return answer
+
+            return call
+
+        return self.write(answer_of, request, seconds)
+
     def fan_out(
         self, endpoints: Iterable[Endpoint], pick: Pick, request: Any, seconds: float
     ) -> list[Answer]:

@@ -35,6 +35,11 @@ RULES: dict[str, tuple[Who | Role, bool]] = {
     "restore_key": (Role.EDITOR, True),
     "history": (Role.VIEWER, False),
     "revision": (Role.VIEWER, False),
+    "leases": (Role.VIEWER, False),
+    "grant_lease": (Role.EDITOR, True),
+    "lease": (Role.VIEWER, False),
+    "keep_alive": (Role.EDITOR, True),
+    "revoke_lease": (Role.EDITOR, True),
     "audit": (Who.CONSOLE_ADMIN, False),
     "clusters": (Who.CONSOLE_ADMIN, False),
     "new_cluster": (Who.CONSOLE_ADMIN, False),
@@ -102,6 +107,8 @@ def address(name: str, cluster: Cluster, account: Account) -> str:
         return reverse(name, args=[account.pk])
     if name == "revision":
         return reverse(name, args=[cluster.slug, 2])
+    if name in {"lease", "keep_alive", "revoke_lease"}:
+        return reverse(name, args=[cluster.slug, "7abc"])
     if isinstance(RULES[name][0], Role):
         return reverse(name, args=[cluster.slug]) + "?key=/t/access-table"
     return reverse(name)

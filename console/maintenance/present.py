@@ -1,0 +1,80 @@
+"""A job as its page, its poll and its socket show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.template.loader import render_to_string
+
+from console.maintenance.jobs import is_silent
+from console.maintenance.plan import Sizes
+from console.models import Job
+
+LEVELS = {
+    "done": "ok",
+    "running": "info",
+    "gate": "warn",
+    "skipped": "",
+    "failed": "danger",
+    "refused": "danger",
+    "stopped": "danger",
+    "unknown": "warn",
+    "aborted": "warn",
+    "interrupted": "warn",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step as shown."""
+
+    member: str
+    id: str
+    state: str
+    level: str
+    detail: str
+    before: Sizes | None
+    after: Sizes | None
+
+    @property
+    def freed_bytes(self) -> int:
+        if self.before is None or self.after is None:
+            return 0
+        return max(0, self.before.size_bytes - self.after.size_bytes)
+
+
+def steps_of(job: Job) -> list[Step]:
+    return [
+        Step(
+            member=step["member"],
+            id=step["id"],
+            state=step["state"],
+            level=LEVELS.get(step["state"], ""),
+            detail=step["detail"],
+            before=Sizes(*step["before"]) if step["before"] else None,
+            after=Sizes(*step["after"]) if step["after"] else None,
+        )
+        for step in job.steps
+    ]
+
+
+def job_context(job: Job) -> dict[str, Any]:
+    steps = steps_of(job)
+    state = str(job.State.INTERRUPTED) if is_silent(job) else job.state
+    settled = sum(1 for step in steps if step.state not in {"waiting", "gate", "running"})
+    return {
+        "job": job,
+        "state": state,
+        "level": LEVELS.get(state, ""),
+        "steps": steps,
+        "settled": settled,
+        "percent": 100 * settled // len(steps) if steps else 0,
+        "freed_bytes": sum(step.freed_bytes for step in steps),
+        "is_running": state == Job.State.RUNNING,
+    }
+
+
+def fragment(job: Job, slug: str) -> str:
+    """The live region to be swapped in by its id."""
+    return render_to_string("maintenance/_job.html", job_context(job) | {"oob": True})

@@ -1,0 +1,112 @@
+"""Maintenance: every member's database, and jobs. What acts has modules of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+
+from console.access import allow
+from console.audit.record import etcdctl_for, note
+from console.gateway import upkeep
+from console.maintenance.plan import MemberHash, Sizes, verdict
+from console.maintenance.present import job_context
+from console.models import Job
+from console.overview.health import Row
+from console.overview.sampler import sampler
+from console.roles import Role
+
+JOBS_SHOWN = 8
+
+
+def frame(title: str) -> dict[str, Any]:
+    crumbs = [("Cluster", None), ("Maintenance", "maintenance")]
+    if title != "Maintenance":
+        crumbs.append((title, None))
+    return {"title": title, "rail_current": "maintenance", "crumbs": crumbs}
+
+
+@allow(Role.OPERATOR)
+def maintenance(request: HttpRequest) -> HttpResponse:
+    command = etcdctl_for(request.cluster).line("endpoint", "status", "--cluster", "-w", "table")
+    context = frame("Maintenance") | live_context(request) | {"command": command}
+    return render(request, "maintenance/page.html", context)
+
+
+@allow(Role.OPERATOR)
+def live(request: HttpRequest) -> HttpResponse:
+    """The live region alone, for the poll."""
+    return render(request, "maintenance/_live.html", live_context(request))
+
+
+def live_context(request: HttpRequest) -> dict[str, Any]:
+    health = sampler.snapshot(request.cluster).health
+    jobs = list(Job.objects.filter(cluster=request.cluster)[:JOBS_SHOWN])
+    return {
+        "health": health,
+        "rows": [member_row(row, health.alarms) for row in health.rows],
+        "jobs": [job_context(job) for job in jobs],
+        "may_act": not request.cluster.is_read_only,
+    }
+
+
+def member_row(row: Row, alarms: tuple[Any, ...]) -> dict[str, Any]:
+    status = row.member.status
+    return {
+        "row": row,
+        "member": row.member,
+        "sizes": Sizes.of(status) if status else None,
+        "alarms": [alarm.kind for alarm in alarms if alarm.member_id == row.member.id],
+    }
+
+
+@allow(Role.OPERATOR)
+def job(request: HttpRequest, job: int) -> HttpResponse:
+    found = job_of(request, job)
+    context = frame(found.get_kind_display()) | job_context(found)
+    return render(request, "maintenance/job.html", context)
+
+
+@allow(Role.OPERATOR)
+def job_live(request: HttpRequest, job: int) -> HttpResponse:
+    return render(request, "maintenance/_job.html", job_context(job_of(request, job)))
+
+
+@allow(Role.OPERATOR, "POST", writes=True)
+def abort_job(request: HttpRequest, job: int) -> HttpResponse:
+    """The step that runs is finished; what follows it is not begun."""
+    found = job_of(request, job)
+    asked = Job.objects.filter(pk=found.pk, state=Job.State.RUNNING).update(abort_asked=True)
+    if asked:
+        note(request, "abort job", f"job {found.pk}", cluster=request.cluster)
+        messages.info(request, "The job stops after the member it is at.")
+    else:
+        messages.info(request, f"Job {found.pk} had ended before: nothing to abort.")
+    return redirect("job", request.cluster.slug, found.pk)
+
+
+def job_of(request: HttpRequest, pk: int) -> Job:
+    found = Job.objects.filter(cluster=request.cluster, pk=pk).first()
+    if found is None:
+        raise Http404("There is no such job on this cluster.")
+    return found
+
+
+@allow(Role.OPERATOR)
+def hashes(request: HttpRequest) -> HttpResponse:
+    """HashKV over all members at the newest revision every one of them has."""
+    health = sampler.snapshot(request.cluster).health
+    members = [row.member for row in health.rows]
+    revision = min((m.status.revision for m in members if m.status), default=0)
+    found: list[MemberHash] = upkeep.hashes(request.gateway, members, revision)
+    level, sentence = verdict(found)
+    context = frame("Hash comparison") | {
+        "hashes": found,
+        "revision": revision,
+        "level": level,
+        "sentence": sentence,
+        "command": etcdctl_for(request.cluster).line("endpoint", "hashkv", "--cluster"),
+    }
+    return render(request, "maintenance/hashes.html", context)
