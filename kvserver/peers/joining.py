@@ -84,13 +84,14 @@ def join(name: str, cluster: Mapping[str, Sequence[str]], tls: ssl.SSLContext | 
     for url in (url for other, urls in cluster.items() if other != name for url in urls):
         found = fetch_members(url, JOIN_SECONDS_MAX, tls)
         if found is not None:
-            return _match(name, cluster, *found)
+            return find_place(name, cluster, *found)
     raise FatalError(NOT_FETCHED)
 
 
-def _match(
+def find_place(
     name: str, cluster: Mapping[str, Sequence[str]], cluster_id: int, members: tuple[Member, ...]
 ) -> Joined:
+    """Which member of the existing cluster `name` is: every one must be in our list."""
     shown = ",".join(f"{format_id(m.id)}={'+'.join(m.peer_urls)}" for m in members)
     complaint = f"error validating peerURLs {{{shown}}}"
     if len(cluster) != len(members):
