@@ -263,10 +263,12 @@ class MemberLoop:
         if self._inbox:
             self._step_inbox()
         if self._new:
-            if self.is_leader:
+            # Raft's own word: what was stepped just now may have ended our leadership, and a waiter
+            # at an index that another leader fills would apply its request in the place of theirs.
+            if self.node.is_leader:
                 if not self._appends_under_way and not self._storage.is_choked:
                     self._propose_new()
-            elif self.leader:
+            elif self.node.leader:
                 self._forward_new()
         if self._reads.has_waiting and self.leader and not self._reads.is_asking:
             context = self._read_context()
@@ -561,6 +563,8 @@ class MemberLoop:
     def _apply_entry(self, entry: Entry, now: float) -> None:
         index, term, kind_of_entry, data = entry
         proposal = self._waiting.pop(index, term)
+        if proposal is not None and proposal.data is not data and proposal.data != data:
+            raise errors.FatalError(f"log entry {index} is not the one that was proposed here")
         if kind_of_entry != EntryType.NORMAL:
             self._conf_changes.apply(entry, self.node, self._take_conf_waiter)
             self.reads_at_once = False  # until the next turn knows who votes now

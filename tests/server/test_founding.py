@@ -88,7 +88,7 @@ async def test_a_member_that_lost_its_data_does_not_come_back_as_new(tmp_path: P
         url = "http://" + member.log.find("serving peer traffic")[0]["address"]
         found = await asyncio.to_thread(fetch_members, url, 5.0, None)
         assert found is not None
-        cluster, (known,) = found
+        _, (known,) = found
         assert known.name == "default"
         with pytest.raises(FatalError, match=f"member {known.id:x} has already been bootstrapped"):
             await asyncio.to_thread(refuse_if_bootstrapped, known.id, [url], None)
