@@ -7,6 +7,8 @@ PATHS = {
     '<circle cx="8" cy="8" r="2"/>',
     "leases": '<path d="M4.5 2h7M4.5 14h7M5.5 2v2.5L8 7.5l2.5-3V2M5.5 14v-2.5L8 8.5l2.5 3V14"/>',
     "pause": '<path d="M5.5 3.5v9M10.5 3.5v9"/>',
+    "maintenance": '<path d="M9.8 5.2a3.2 3.2 0 0 1 4-3l-2 2 .3 1.7 1.7.3 '
+    '2-2a3.2 3.2 0 0 1-4.2 4L5.4 14.4a1.6 1.6 0 0 1-2.3-2.3l6.2-6.2z"/>',
     "overview": '<path d="M1.5 8.5h3l2-5 3 9 2-4h3"/>',
     "audit": '<path d="M4 2h5.5L12.5 5v9h-8.5zM9 2v3.5h3.5M6 8.5h4M6 11h4"/>',
     "clusters": '<circle cx="8" cy="3.5" r="2"/><circle cx="3.5" cy="12" r="2"/>'

@@ -17,9 +17,12 @@ THEME_COOKIE = "keydeck_theme"
 
 CLUSTER_PAGES = (
     ("Data", (("keys", "Keys", "k"), ("history", "History", "h"), ("leases", "Leases", "l"))),
-    ("Cluster", (("overview", "Overview", "o"),)),
+    ("Cluster", (("overview", "Overview", "o"), ("maintenance", "Maintenance", "m"))),
 )
 """Groups of the rail: route, words, the letter behind `g`."""
+
+NEEDS = {"maintenance": Role.OPERATOR}
+"""Entries that only some see; the others are for every viewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
         "role": role,
         "may_edit": role is not None and role >= Role.EDITOR and not cluster.is_read_only,
         "is_admin": account.is_admin,
-        "rail": rail(account, cluster),
+        "rail": rail(account, cluster, role),
         "cluster_crumbs": [name for _, some in CLUSTER_PAGES for name, _, _ in some],
     }
 
@@ -69,11 +72,18 @@ def remembered(request: HttpRequest, clusters: list[Cluster]) -> Cluster | None:
     return next((c for c in clusters if c.slug == slug), clusters[0] if clusters else None)
 
 
-def rail(account: Account, cluster: Cluster | None) -> list[Group]:
+def rail(account: Account, cluster: Cluster | None, role: Role | None) -> list[Group]:
     groups = []
     if cluster:
         groups += [
-            Group(label, tuple(Entry(n, t, reverse(n, args=[cluster.slug]), k) for n, t, k in some))
+            Group(
+                label,
+                tuple(
+                    Entry(n, t, reverse(n, args=[cluster.slug]), k)
+                    for n, t, k in some
+                    if role is not None and role >= NEEDS.get(n, Role.VIEWER)
+                ),
+            )
             for label, some in CLUSTER_PAGES
         ]
     if account.is_admin:

@@ -11,6 +11,7 @@ from console.history import views_range as history_range
 from console.history import views_restore as history_restore
 from console.keys import views_key, views_list, views_write
 from console.leases import views as leases
+from console.maintenance.urls import pages as maintenance_pages
 from console.overview import views as overview
 
 cluster_pages = [
@@ -27,6 +28,7 @@ cluster_pages = [
     path("/key/restore", history_restore.restore_key, name="restore_key"),
     path("/history", history_range.history, name="history"),
     path("/revision/<int:revision>", history_range.revision, name="revision"),
+    *maintenance_pages,
     path("/leases", leases.leases, name="leases"),
     path("/leases/grant", leases.grant_lease, name="grant_lease"),
     path("/lease/<str:lease>", leases.lease, name="lease"),

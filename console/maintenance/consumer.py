@@ -29,4 +29,4 @@ class JobConsumer(LiveConsumer):
     def _html(self) -> str:
         pk = self.scope["url_route"]["kwargs"]["job"]
         job = Job.objects.filter(cluster=self.cluster, pk=pk).first()
-        return fragment(job, self.cluster.slug) if job else ""
+        return fragment(job) if job else ""

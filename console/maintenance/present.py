@@ -38,6 +38,14 @@ class Step:
     after: Sizes | None
 
     @property
+    def before_bytes(self) -> int | None:
+        return self.before.size_bytes if self.before else None
+
+    @property
+    def after_bytes(self) -> int | None:
+        return self.after.size_bytes if self.after else None
+
+    @property
     def freed_bytes(self) -> int:
         if self.before is None or self.after is None:
             return 0
@@ -75,6 +83,6 @@ def job_context(job: Job) -> dict[str, Any]:
     }
 
 
-def fragment(job: Job, slug: str) -> str:
+def fragment(job: Job) -> str:
     """The live region to be swapped in by its id."""
     return render_to_string("maintenance/_job.html", job_context(job) | {"oob": True})

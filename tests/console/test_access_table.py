@@ -40,6 +40,14 @@ RULES: dict[str, tuple[Who | Role, bool]] = {
     "lease": (Role.VIEWER, False),
     "keep_alive": (Role.EDITOR, True),
     "revoke_lease": (Role.EDITOR, True),
+    "maintenance": (Role.OPERATOR, False),
+    "maintenance_live": (Role.OPERATOR, False),
+    "defragment": (Role.OPERATOR, True),
+    "defragment_all": (Role.OPERATOR, True),
+    "hashes": (Role.OPERATOR, False),
+    "job": (Role.OPERATOR, False),
+    "job_live": (Role.OPERATOR, False),
+    "abort_job": (Role.OPERATOR, True),
     "audit": (Who.CONSOLE_ADMIN, False),
     "clusters": (Who.CONSOLE_ADMIN, False),
     "new_cluster": (Who.CONSOLE_ADMIN, False),
@@ -109,6 +117,8 @@ def address(name: str, cluster: Cluster, account: Account) -> str:
         return reverse(name, args=[cluster.slug, 2])
     if name in {"lease", "keep_alive", "revoke_lease"}:
         return reverse(name, args=[cluster.slug, "7abc"])
+    if name in {"job", "job_live", "abort_job"}:
+        return reverse(name, args=[cluster.slug, 1])
     if isinstance(RULES[name][0], Role):
         return reverse(name, args=[cluster.slug]) + "?key=/t/access-table"
     return reverse(name)

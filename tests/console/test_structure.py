@@ -24,6 +24,7 @@ PURE = [
     "keys/diff.py",
     "keys/draft.py",
     "keys/paging.py",
+    "maintenance/plan.py",
     "overview/health.py",
     "roles.py",
     "serving/member.py",

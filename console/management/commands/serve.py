@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from console.gateway import check_endpoint, clients
+from console.maintenance.jobs import mark_interrupted
 from console.serving.first_start import (
     bootstrap_admin,
     create_files,
@@ -62,6 +63,7 @@ class Command(BaseCommand):
         self._check_ports(options)
         create_files(settings.DATA_DIR, settings.CONSOLE_DIR)
         migrate()
+        mark_interrupted()
         member = None if options["no_member"] else self._member(options)
         try:
             if member:

@@ -1,0 +1,123 @@
+"""Maintenance in a real browser: by mouse and by keyboard, a job that outlives its tab."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from kvserver.client import Client, ClientConfig, Endpoint
+from tests.console.browser import Visit, launch, visit
+from tests.console.conftest import Store
+from tests.console.serving import Served
+from tests.support.servers import kinds, program
+
+pytestmark = [pytest.mark.browser, pytest.mark.e2e]
+
+
+@pytest.fixture(scope="module", params=kinds()[-1:])
+def served(request, tmp_path_factory) -> Iterator[Served]:
+    one = Served(tmp_path_factory.mktemp("kept") / "data", member=program(request.param))
+    one.start()
+    yield one
+    one.stop()
+
+
+@pytest.fixture(scope="module")
+def behind(served: Served) -> Iterator[Store]:
+    client = Client(ClientConfig((Endpoint.parse(served.client_url),)))
+    store = Store(client)
+    for i in range(40):
+        revision = store.put(b"/fill", bytes(20_000 + i))
+    store.compact(revision)
+    yield store
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def signed_in(chromium: Browser, served: Served, behind: Store) -> dict[str, object]:
+    with visit(chromium, served.base) as one:
+        one.open("/login")
+        one.page.get_by_label("Name").fill("admin")
+        one.page.get_by_label("Password").fill(served.password or "")
+        one.page.get_by_role("button", name="Sign in").click()
+        expect(one.page.locator("nav.rail")).to_be_visible()
+        return one.page.context.storage_state()
+
+
+@pytest.fixture
+def at(chromium: Browser, served: Served, signed_in) -> Iterator[Visit]:
+    with visit(chromium, served.base, storage_state=signed_in) as one:
+        yield one
+        one.assert_quiet()
+
+
+def assert_whole(one: Visit) -> None:
+    """Zero violations in both themes, and nothing wider than a phone."""
+    for scheme, width in (("light", 1280), ("dark", 1280), ("light", 390)):
+        one.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        one.page.set_viewport_size({"width": width, "height": 844})
+        one.assert_accessible(None if width == 390 or scheme == "light" else "color-contrast")
+        one.assert_fits()
+
+
+def test_defragment_by_mouse_and_see_the_sizes(at: Visit) -> None:
+    page = at.page
+    at.open("/c/local")
+    page.get_by_role("link", name="Maintenance").click()
+    expect(page.locator("h1")).to_have_text("Maintenance")
+    assert_whole(at)
+    page.get_by_role("link", name=re.compile("^Defragment (?!all)")).click()
+    expect(page.get_by_role("link", name="Cancel")).to_be_focused()
+    assert_whole(at)
+    page.get_by_role("button", name=re.compile("^Defragment ")).click()
+    expect(page).to_have_url(re.compile(r"/maintenance/jobs/\d+$"))
+    expect(page.locator("#job .sentence")).to_contain_text("done")
+    expect(page.locator("#live-chip")).to_contain_text("live")
+    expect(page.locator('#job [data-label="After"]')).to_contain_text(re.compile("[KM]iB"))
+    assert_whole(at)
+
+
+def test_defragment_all_by_keyboard(at: Visit) -> None:
+    page = at.page
+    at.open("/c/local")
+    page.keyboard.press("g")
+    page.keyboard.press("m")
+    expect(page.locator("h1")).to_have_text("Maintenance")
+    page.get_by_role("link", name="Defragment all members").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Cancel")).to_be_focused()
+    assert_whole(at)
+    page.keyboard.press("Enter")  # a stray Enter does nothing
+    expect(page.locator("h1")).to_have_text("Maintenance")
+    at.open("/c/local/maintenance/defragment-all")
+    expect(page.get_by_role("link", name="Cancel")).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"/maintenance/jobs/\d+$"))
+    expect(page.locator("#job .sentence")).to_contain_text("done")
+
+
+def test_hashes_are_compared(at: Visit) -> None:
+    at.open("/c/local/maintenance")
+    at.page.get_by_role("link", name="Compare hashes").click()
+    expect(at.page.locator(".sentence")).to_contain_text("nothing to compare it with")
+    assert_whole(at)
+
+
+def test_without_scripts_a_plain_form_does_it(chromium: Browser, served: Served, signed_in) -> None:
+    with visit(chromium, served.base, storage_state=signed_in, java_script_enabled=False) as one:
+        one.open("/c/local/maintenance")
+        one.page.get_by_role("link", name=re.compile("^Defragment (?!all)")).click()
+        one.page.get_by_role("button", name=re.compile("^Defragment ")).click()
+        assert re.search(r"/maintenance/jobs/\d+$", one.page.url)
