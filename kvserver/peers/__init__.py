@@ -12,7 +12,7 @@ into the endless body. So each pair of members has four long-lived connections.
     peer.py         one other member: chooses the channel for a message
     network.py      all other members: what the member loop sends to and hears from
     server.py       the peer port's /raft endpoints
-    snapshots.py    whole databases for members that lag, out and in
+    snapshot_sender.py, snapshot_receiver.py, envelope.py   whole databases, out and in
 
 Nothing here waits for the network on behalf of raft: a full queue drops the message and says so.
 Owner of everything: the event loop.
