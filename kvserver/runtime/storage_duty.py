@@ -31,6 +31,8 @@ from kvserver.snap import Snapshotter
 from kvserver.wal import AppendBatch, Wal
 
 INSTALL_RETRY_SECONDS = 0.005
+JOB_LOOK_SECONDS = 0.01
+"""How often a defragmentation looks whether the job before it has ended."""
 DISK_BUCKETS = exponential(0.001, 2, 14)
 
 
@@ -190,12 +192,11 @@ class StorageDuty:
         self._log.info("starting defragment", **self._sizes())
 
         def begin() -> None:
-            if self._is_job_under_way:
-                self.when_durable(begin)
-                return
-            job = self.backend.begin_defragment()
+            # A job may be under way although everything is durable (it carries nothing but marks),
+            # so this waits for a moment, not for durability.
+            job = None if self._is_job_under_way else self.backend.begin_defragment()
             if job is None:
-                self._loop.call_later(self._flush_interval_seconds, begin)
+                self._loop.call_later(JOB_LOOK_SECONDS, begin)
                 return
             self._is_job_under_way = True
             self._flush.submit(job, copied)

@@ -36,6 +36,7 @@ _REPLACEMENTS = (
     (re.compile(r"-{4,}|(?<=\|) {2,}| {2,}(?=\|)"), " "),  # a table is as wide as its ids
     (re.compile(r"/[0-9a-f]{10,16}\b"), "/LEASE"),
     (re.compile(r"\blease [0-9a-f]{16}\b"), "lease LEASE"),
+    (re.compile(r"\b(Member|cluster) {2,}"), r"\1 "),  # ids of 15 digits are padded to 16
 )
 _LOG_LINE = re.compile(r'^(\{"level":.*\}|\d{4}-\d\d-\d\d.*)$\n?', re.M)
 

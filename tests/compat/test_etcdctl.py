@@ -214,8 +214,8 @@ def test_members(twins: Twins) -> None:
     twins.run(
         "member list",
         "member promote {second}",
-        "member update {second} --peer-urls=http://127.0.0.1:10",
-        "member list",
+        # No update of a learner: 3.4 and 3.5.1 forget by it that it is one (spec/cluster.md §3.3
+        # says that only the URLs change).
         "member remove {second}",
         "member list",
         "member remove zz",

@@ -243,3 +243,17 @@ async def test_hash_of_the_backend_changes_with_its_contents(tmp_path: Path) -> 
             hashes.append((await member.maintenance.Hash(rpc_pb2.HashRequest())).hash)
         again = (await member.maintenance.Hash(rpc_pb2.HashRequest())).hash
         assert hashes[0] != hashes[1] == again
+
+
+async def test_defragmentation_waits_for_a_job_that_carries_nothing_new(tmp_path: Path) -> None:
+    """A flush of marks alone may be under way when everything is durable already."""
+    async with running(tmp_path) as member:
+        storage = member.server._storage
+        await member.kv.Put(rpc_pb2.PutRequest(key=b"k"))
+        durable = asyncio.Event()
+        storage.when_durable(durable.set)
+        await durable.wait()
+        storage.backend.commit_marks(storage.backend.marks.consistent_index, 2, b"")
+        storage.flush_now()
+        await member.maintenance.Defragment(rpc_pb2.DefragmentRequest())
+        assert member.log.find("finished defragment")
