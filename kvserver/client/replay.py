@@ -30,6 +30,9 @@ PASSES_FOR_CERTAIN = 2
 ANSWERS_WITHOUT_SENTINEL = 3
 FULL_PASS_REVISIONS = 1000
 
+SERVER_DEADLINE = "context deadline exceeded"
+"""What a member says when it sees the deadline first; up to 3.4 with the code UNKNOWN."""
+
 
 class Replay:
     """One reading. Iterate `batches`; the attributes say afterwards what was covered.
@@ -71,6 +74,8 @@ class Replay:
             # A new store is at revision 1 and nothing happened in it.
             self._complete()
             return
+        if self._seconds <= 0:
+            return
         failure: CallFailed | None = None
         for endpoint in self._client.answering():
             stream = WatchStream(self._client, endpoint, seconds=self._seconds)
@@ -79,7 +84,7 @@ class Replay:
                 return
             except CallFailed as error:
                 failure = error
-                if error.code is Code.DEADLINE_EXCEEDED:
+                if error.code is Code.DEADLINE_EXCEEDED or error.message == SERVER_DEADLINE:
                     return
                 if error.code is not Code.UNAVAILABLE or self._has_seen:
                     raise
