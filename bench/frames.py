@@ -102,3 +102,11 @@ def _calls(blocks: Iterator[bytes], bodies: Iterable[bytes], stream_id: int) -> 
             )
         )
         stream_id += 2
+
+
+def initial_window(settings: bytes, before: int) -> int:
+    """What a SETTINGS payload says of SETTINGS_INITIAL_WINDOW_SIZE, or what held before."""
+    for identifier, value in struct.iter_unpack(">HI", settings):
+        if identifier == 4:
+            before = value
+    return before

@@ -15,14 +15,18 @@ from hpack import Encoder
 from bench import requests
 from bench.connection import RECEIVE_BYTES, Connection, ReplyFailed
 from bench.frames import (
+    ACK,
     DATA,
     END_HEADERS,
     FRAME,
     HEADERS,
     MESSAGE,
+    SETTINGS,
+    WINDOW_DEFAULT,
     WINDOW_UPDATE,
     frame,
     headers_of,
+    initial_window,
 )
 from bench.load import STALL_SECONDS_MAX, Result, Swarm
 from kvserver.proto import rpc_pb2 as rpc
@@ -147,6 +151,7 @@ class _Pulse:
     __slots__ = (
         "bodies",
         "connection",
+        "initial_window",
         "outstanding",
         "partial",
         "rest",
@@ -159,7 +164,7 @@ class _Pulse:
         self.bodies = bodies
         self.sent = self.outstanding = 0
         self.rest = self.partial = b""
-        self.stream_window = 65535
+        self.initial_window = self.stream_window = WINDOW_DEFAULT
         block = Encoder().encode(headers_of(KEEP_ALIVE, f"{address[0]}:{address[1]}"))
         self.connection.send_raw(frame(HEADERS, END_HEADERS, 1, block))
 
@@ -191,6 +196,13 @@ class _Pulse:
                 done += self._messages(payload)
             elif kind == WINDOW_UPDATE and stream_id == 1:
                 self.stream_window += int.from_bytes(payload, "big")
+            elif kind == SETTINGS and not flags & ACK:
+                before, self.initial_window = (
+                    self.initial_window,
+                    initial_window(payload, self.initial_window),
+                )
+                self.stream_window += self.initial_window - before
+                self.connection._control(kind, flags, stream_id, payload)
             elif kind == HEADERS and flags & 1:
                 raise ReplyFailed("the server ended the keep-alive stream")
             elif kind != HEADERS:

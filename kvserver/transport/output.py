@@ -52,6 +52,8 @@ class Output:
         self.initial_window = frames.WINDOW_BYTES_DEFAULT
         self.frame_bytes_max = frames.FRAME_BYTES_DEFAULT
         self.bytes_sent = 0
+        self.messages_moved = 0
+        """Of streams, either way: honest peers answer each with window updates and pings."""
         self.unsent_bytes = 0
         """Queued DATA of all streams."""
         self.write_paused = False
@@ -145,6 +147,7 @@ class Output:
         self._out.append(
             _pack_message_head(size >> 8, size & 0xFF, 0, stream.stream_id, 0, size - 5) + body
         )
+        self.messages_moved += 1
         self._out_bytes += size
         self.output_seen = True
         if not self._flush_due:
@@ -167,6 +170,7 @@ class Output:
         self.send_window -= size
         stream.send_window -= size
         self.emit(frames.frame(frames.DATA, 0, stream.stream_id, payload))
+        self.messages_moved += len(bodies)
         self.output_seen = True
         return True
 

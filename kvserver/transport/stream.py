@@ -67,6 +67,7 @@ class Stream(GrpcStream):
             self._cancel_with(error.code, error.message)
             return
         self.method.counters.messages_received += len(messages)
+        self.connection.messages_moved += len(messages)
         self._messages.extend(messages)
         self._uncredited += len(payload)
         if self._uncredited + self.received > self.connection.limits.stream_window_bytes:

@@ -277,7 +277,7 @@ class StreamLayer(Output):
     def nuisance(self, cost: int = 1) -> None:
         """The frame at hand moves no request forward."""
         if self._budget.near(cost) and self._budget.exceeded(
-            self.loop.time(), self.bytes_sent, self._calls_ended
+            self.loop.time(), self.bytes_sent, self._calls_ended, self.messages_moved
         ):
             raise ConnectionFault(ENHANCE_YOUR_CALM, "too many control frames")
 

@@ -55,6 +55,19 @@ async def test_blocking_client(run: Running) -> None:
     assert await asyncio.to_thread(work) == [b"0", b"1", b"2", b"3", b"4"]
 
 
+async def test_a_long_stream_of_small_messages_is_no_abuse(channel: grpc.aio.Channel) -> None:
+    """gRPC's C core gives the window of each message back by itself, and pings: thousands of
+    control frames that a stream of keep-alives brings along."""
+    count = 20_000
+
+    async def bodies() -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield b"lease"
+
+    call = channel.stream_stream("/pkg.Svc/Bidi")(bodies(), timeout=120)
+    assert sum([body == b"lease" async for body in call]) == count
+
+
 @pytest.mark.parametrize("size", [16_379, 16_380, 65_536, 1_500_000, 2 * 1024 * 1024])
 async def test_large_messages_both_ways(channel: grpc.aio.Channel, size: int) -> None:
     body = bytes(range(256)) * (size // 256 + 1)
