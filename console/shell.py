@@ -16,8 +16,21 @@ THEME_COOKIE = "keydeck_theme"
 
 
 CLUSTER_PAGES = (
-    ("Data", (("keys", "Keys", "k"), ("history", "History", "h"), ("leases", "Leases", "l"))),
-    ("Cluster", (("overview", "Overview", "o"), ("maintenance", "Maintenance", "m"))),
+    (
+        "Data",
+        (
+            ("keys", "Keys", "k"),
+            ("history", "History", "h"),
+            ("leases", "Leases", "l"),
+        ),
+    ),
+    (
+        "Cluster",
+        (
+            ("overview", "Overview", "o"),
+            ("maintenance", "Maintenance", "m"),
+        ),
+    ),
 )
 """Groups of the rail: route, words, the letter behind `g`."""
 

@@ -6,34 +6,18 @@ from console.accounts import views as accounts
 from console.accounts import views_admin as accounts_admin
 from console.audit import views as audit
 from console.clusters import views as clusters
-from console.history import views_key as history_key
-from console.history import views_range as history_range
-from console.history import views_restore as history_restore
-from console.keys import views_key, views_list, views_write
-from console.leases import views as leases
+from console.history.urls import pages as history_pages
+from console.keys.urls import pages as key_pages
+from console.leases.urls import pages as lease_pages
 from console.maintenance.urls import pages as maintenance_pages
-from console.overview import views as overview
+from console.overview.urls import pages as overview_pages
 
 cluster_pages = [
-    path("", overview.overview, name="overview"),
-    path("/overview/live", overview.live, name="overview_live"),
-    path("/keys", views_list.keys, name="keys"),
-    path("/keys/new", views_write.new_key, name="new_key"),
-    path("/key", views_key.key, name="key"),
-    path("/key/raw", views_key.raw, name="key_raw"),
-    path("/key/edit", views_write.edit_key, name="edit_key"),
-    path("/key/delete", views_write.delete_key, name="delete_key"),
-    path("/key/undo", views_write.undo_put, name="undo_put"),
-    path("/key/history", history_key.key_history, name="key_history"),
-    path("/key/restore", history_restore.restore_key, name="restore_key"),
-    path("/history", history_range.history, name="history"),
-    path("/revision/<int:revision>", history_range.revision, name="revision"),
+    *overview_pages,
+    *key_pages,
+    *history_pages,
+    *lease_pages,
     *maintenance_pages,
-    path("/leases", leases.leases, name="leases"),
-    path("/leases/grant", leases.grant_lease, name="grant_lease"),
-    path("/lease/<str:lease>", leases.lease, name="lease"),
-    path("/lease/<str:lease>/keep-alive", leases.keep_alive, name="keep_alive"),
-    path("/lease/<str:lease>/revoke", leases.revoke_lease, name="revoke_lease"),
 ]
 
 urlpatterns = [

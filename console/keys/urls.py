@@ -1,0 +1,15 @@
+"""Pages of the key browser."""
+
+from django.urls import path
+
+from console.keys import views_key, views_list, views_write
+
+pages = [
+    path("/keys", views_list.keys, name="keys"),
+    path("/keys/new", views_write.new_key, name="new_key"),
+    path("/key", views_key.key, name="key"),
+    path("/key/raw", views_key.raw, name="key_raw"),
+    path("/key/edit", views_write.edit_key, name="edit_key"),
+    path("/key/delete", views_write.delete_key, name="delete_key"),
+    path("/key/undo", views_write.undo_put, name="undo_put"),
+]
