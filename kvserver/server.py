@@ -9,7 +9,6 @@ import random
 import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 from google.protobuf.message import Message
 
@@ -36,6 +35,7 @@ from kvserver.limits import (
     REMOVED_STOP_SECONDS,
     REQUEST_TIMEOUT_BASE_SECONDS,
 )
+from kvserver.listeners import listen, peer_dialling_tls
 from kvserver.logs import Logger
 from kvserver.member.compactor import Compactor, PeriodicCompactor, RevisionCompactor
 from kvserver.member.conf_changes import ConfChanges
@@ -50,7 +50,6 @@ from kvserver.peers.network import PeerNetwork
 from kvserver.peers.server import RaftHttp, wants_body_stream
 from kvserver.peers.snapshot_receiver import SnapshotReceiver
 from kvserver.peers.snapshot_sender import SnapshotSender
-from kvserver.peers.tls import dialling_context
 from kvserver.peers.versions import VersionMonitor
 from kvserver.proto import membership_pb2
 from kvserver.raft import Config as RaftConfig
@@ -89,7 +88,6 @@ from kvserver.services.reflection import Reflection
 from kvserver.services.snapshot import SnapshotService
 from kvserver.services.watch import WatchService
 from kvserver.snap.snapshotter import snapshot_db_name
-from kvserver.tls import server_context
 from kvserver.transport import Method, TransportLimits
 from kvserver.transport import Server as Transport
 from kvserver.version import CLUSTER_VERSION, KEYDECK_VERSION, SERVER_VERSION
@@ -142,7 +140,7 @@ class MemberServer:
         config = self._config
         if self._quota_bytes > QUOTA_BYTES_WARN:
             self._log.warn("quota exceeds the recommended maximum", quota_bytes=self._quota_bytes)
-        founding = founding_of(config, self._peer_tls())
+        founding = founding_of(config, peer_dialling_tls(config))
         return recover(
             self._fs,
             self._layout.snap,
@@ -270,7 +268,7 @@ class MemberServer:
             identity=Identity(
                 found.member_id, found.cluster_id, tuple(config.initial_advertise_peer_urls)
             ),
-            tls=self._peer_tls(),
+            tls=peer_dialling_tls(config),
             raft=member,
             on_removed=self._note_removed,
             log=self._log,
@@ -444,7 +442,9 @@ class MemberServer:
         self._append.start()
         self._flush.start()
         await self._serve_failpoints()
-        await self._listen(self._peers, self._config.listen_peer_urls, is_peer=True)
+        await listen(
+            self._peers, self._config.listen_peer_urls, self._config, self._log, is_peer=True
+        )
         freeze_garbage()
         self._duties.start()
         self._member.start()
@@ -463,9 +463,12 @@ class MemberServer:
             return
         config = self._config
         http_apart = config.listen_client_http_urls
-        await self._listen(self._clients, config.listen_client_urls, serve_http=not http_apart)
-        await self._listen(self._clients, http_apart, serve_grpc=False)
-        await self._listen(self._monitoring, config.listen_metrics_urls, serve_grpc=False)
+        log = self._log
+        await listen(
+            self._clients, config.listen_client_urls, config, log, serve_http=not http_apart
+        )
+        await listen(self._clients, http_apart, config, log, serve_grpc=False)
+        await listen(self._monitoring, config.listen_metrics_urls, config, log, serve_grpc=False)
         self._log.info("ready to serve client requests")
 
     async def _serve_failpoints(self) -> None:
@@ -524,60 +527,6 @@ class MemberServer:
             self._log.warn(str(context.get("message", "event loop")), error=repr(error))
             return
         self._die(error)
-
-    async def _listen(
-        self,
-        transport: Transport,
-        urls: tuple[str, ...],
-        *,
-        serve_grpc: bool = True,
-        serve_http: bool = True,
-        is_peer: bool = False,
-    ) -> None:
-        for url in urls:
-            parts = urlsplit(url)
-            if parts.scheme.startswith("unix"):
-                path = parts.netloc + parts.path
-                await transport.listen_unix(path, serve_grpc, serve_http)
-                continue
-            context = self._tls(is_peer) if parts.scheme == "https" else None
-            try:
-                host, port = await transport.listen_tcp(
-                    parts.hostname or "", parts.port or 0, context, serve_grpc, serve_http
-                )
-            except OSError as error:
-                raise FatalError(f"listen {url}: {error.strerror or error}") from None
-            kind = "peer" if is_peer else "client"
-            self._log.info(f"serving {kind} traffic", address=f"{host}:{port}", url=url)
-
-    def _peer_tls(self) -> ssl.SSLContext | None:
-        """How this member dials others; None without any peer TLS of its own."""
-        config = self._config
-        cert = config.peer_client_cert_file or config.peer_cert_file
-        key = config.peer_client_key_file or config.peer_key_file
-        if not cert and not config.peer_trusted_ca_file:
-            return None
-        return dialling_context(cert, key, config.peer_trusted_ca_file)
-
-    def _tls(self, is_peer: bool) -> ssl.SSLContext:
-        config = self._config
-        if is_peer:
-            return server_context(
-                config.peer_cert_file,
-                config.peer_key_file,
-                trusted_ca_file=config.peer_trusted_ca_file,
-                client_cert_auth=config.peer_client_cert_auth,
-                version_min=config.tls_min_version,
-                version_max=config.tls_max_version,
-            )
-        return server_context(
-            config.cert_file,
-            config.key_file,
-            trusted_ca_file=config.trusted_ca_file,
-            client_cert_auth=config.client_cert_auth,
-            version_min=config.tls_min_version,
-            version_max=config.tls_max_version,
-        )
 
     # -- what the member's parts call back
 
