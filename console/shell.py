@@ -21,6 +21,7 @@ CLUSTER_PAGES = (
         (
             ("keys", "Keys", "k"),
             ("history", "History", "h"),
+            ("watch", "Watch", "w"),
             ("leases", "Leases", "l"),
         ),
     ),

@@ -11,11 +11,13 @@ from console.keys.urls import pages as key_pages
 from console.leases.urls import pages as lease_pages
 from console.maintenance.urls import pages as maintenance_pages
 from console.overview.urls import pages as overview_pages
+from console.watch.urls import pages as watch_pages
 
 cluster_pages = [
     *overview_pages,
     *key_pages,
     *history_pages,
+    *watch_pages,
     *lease_pages,
     *maintenance_pages,
 ]

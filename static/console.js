@@ -10,7 +10,7 @@
 
   // --- things that only make sense with scripts show themselves -------------------------------
   function reveal(root) {
-    all("[data-copy], [data-copy-text], [data-dismiss], [data-live]", root).forEach((element) => {
+    all("[data-copy], [data-copy-text], [data-dismiss], [data-live], [data-scripted]", root).forEach((element) => {
       element.hidden = false;
     });
     all("[data-countdown]", root).forEach((element) => {
@@ -124,12 +124,15 @@
       if (!document.hidden) htmx.trigger(element.dataset.livePoll, "poll");
     }, POLL_MS);
   }
+  // A room that drives its socket itself has no `data-live-source`.
   document.addEventListener("htmx:wsOpen", (event) => {
+    if (!event.target.matches("[data-live-source]")) return;
     clearInterval(pollTimer);
     pollTimer = null;
     live(event.target, "on", "live");
   });
   document.addEventListener("htmx:wsClose", (event) => {
+    if (!event.target.matches("[data-live-source]")) return;
     const code = event.detail.event.code;
     if (code === 4401) location.reload();
     else if (code === 4403) live(event.target, "off", "stopped: not allowed");

@@ -8,6 +8,7 @@ from console.gateway import wire
 from console.gateway.clients import clients
 from console.gateway.errors import Denied, TooLarge, domain_error
 from console.gateway.events import Scan, compact_revision
+from console.gateway.feed import Feed
 from console.gateway.records import History, Key, LeaseList, LeaseTime, Listing
 from console.gateway.wire import STATUS_SECONDS
 from console.keys.paging import PAGE_KEYS, KeyRange, Page
@@ -82,6 +83,10 @@ class Reader:
 
     def compacted(self, keys: KeyRange, newest: int) -> int:
         return compact_revision(self._client, keys, newest)
+
+    def feed(self, keys: KeyRange, *, start: int, puts: bool, deletes: bool) -> Feed:
+        """A live watch from revision `start` on. The caller starts and closes it."""
+        return Feed(self._client, keys, start=start, puts=puts, deletes=deletes)
 
     def lease_time(self, lease: int, *, has_keys: bool = False) -> LeaseTime:
         answer = self._read(

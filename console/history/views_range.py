@@ -33,6 +33,7 @@ def history(request: HttpRequest) -> HttpResponse:
         "title": "History",
         "rail_current": "history",
         "crumbs": [("History", None)],
+        "has_filter": True,
         "prefix_text": request.GET.get("prefix", ""),
         "shows": shows,
         "tabs": [("changes", "Changes"), ("deleted", "Deleted keys")],

@@ -35,6 +35,8 @@ RULES: dict[str, tuple[Who | Role, bool]] = {
     "restore_key": (Role.EDITOR, True),
     "history": (Role.VIEWER, False),
     "revision": (Role.VIEWER, False),
+    "watch": (Role.VIEWER, False),
+    "watch_export": (Role.VIEWER, False),
     "leases": (Role.VIEWER, False),
     "grant_lease": (Role.EDITOR, True),
     "lease": (Role.VIEWER, False),

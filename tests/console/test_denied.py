@@ -8,7 +8,8 @@ import pytest
 from django.urls import reverse
 
 from console.clusters import secrets
-from console.gateway import clients
+from console.gateway import Reader, clients
+from console.keys.paging import prefix_range
 from console.models import Cluster
 from console.roles import Role
 from tests.console.conftest import Store, browser_of, make_account
@@ -71,3 +72,29 @@ def test_a_lost_encryption_key_is_explained(browser, settings, tmp_path) -> None
     answer = browser.get(reverse("keys", args=["g"]))
     assert answer.status_code == 500
     assert "enter it again on the connection" in answer.text
+
+
+def test_a_watch_that_is_denied_says_so(browser) -> None:
+    answer = browser.get(reverse("watch", args=["g"]), {"prefix": "/secret/"})
+    assert answer.status_code == 403
+    assert "You may not watch this" in answer.text
+    answer = browser.get(reverse("watch", args=["g"]), {"prefix": "/pub/"})
+    assert answer.status_code == 200
+    assert "/pub/a" in answer.text
+
+
+def test_a_watch_that_is_refused_while_open_stops_and_says_why(browser) -> None:
+    feed = Reader(Cluster.objects.get()).feed(
+        prefix_range(b"/secret/"), start=1, puts=True, deletes=True
+    )
+    feed.start()
+    feed._thread.join(20)
+    assert (feed.connection.state, feed.connection.why) == ("stopped", "permission denied")
+
+
+def test_the_history_of_what_may_be_read_needs_no_more(browser) -> None:
+    """Sentinels watch the whole keyspace: without that right the replay ends all the same."""
+    answer = browser.get(reverse("history", args=["g"]), {"prefix": "/pub/"})
+    assert answer.status_code == 200
+    assert "/pub/a" in answer.text
+    assert browser.get(reverse("history", args=["g"])).status_code == 403

@@ -1,0 +1,143 @@
+"""A live watch in a real browser: events as they come, a pause, a flood, a broken socket."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, WebSocketRoute, expect
+
+from kvserver.proto import rpc_pb2
+from tests.console.browser import Visit, visit
+from tests.console.conftest import Store
+from tests.console.serving import Served
+from tests.console.test_browser import at, behind, chromium, served, signed_in  # noqa: F401
+
+pytestmark = [pytest.mark.browser, pytest.mark.e2e]
+
+CHIP = "#watch-chip"
+ROWS = "#watch-rows > li"
+
+
+def flood(store: Store, keys: int, rounds: int) -> None:
+    """`keys` puts a txn, as fast as they go."""
+    ops = [
+        rpc_pb2.RequestOp(request_put=rpc_pb2.PutRequest(key=b"/flood/%d" % n, value=b"v"))
+        for n in range(keys)
+    ]
+    for _ in range(rounds):
+        store.client.write(lambda s: s.kv.Txn, rpc_pb2.TxnRequest(success=ops), 10)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "?prefix=/hostile/", "?key=/app/config", "?key=a&end=b&show=deletes", "?key=b&end=a"],
+)
+def test_every_page_is_accessible_and_fits(
+    chromium: Browser,  # noqa: F811
+    served: Served,  # noqa: F811
+    signed_in,  # noqa: F811
+    path: str,
+) -> None:
+    with visit(chromium, served.base, storage_state=signed_in, reduced_motion="reduce") as one:
+        one.open("/c/local/watch" + path)
+        if path != "?key=b&end=a":
+            expect(one.page.locator(CHIP)).to_have_text("live")
+        for scheme, width, rule in (
+            ("light", 1280, "color-contrast"),
+            ("dark", 1280, None),
+            ("light", 390, None),
+        ):
+            one.page.emulate_media(color_scheme=scheme)
+            one.page.set_viewport_size({"width": width, "height": 844})
+            one.assert_accessible(rule)
+            one.assert_fits()
+        assert [text for text in one.complaints if "400" not in text] == []
+
+
+def test_events_come_by_themselves_and_open_by_keyboard(at: Visit, behind) -> None:  # noqa: F811
+    at.open("/c/local/keys")
+    page = at.page
+    page.keyboard.press("g")
+    page.keyboard.press("w")
+    page.get_by_label("Prefix").fill("/live/")
+    page.keyboard.press("Enter")
+    expect(page.locator(CHIP)).to_have_text("live")
+    behind.put(b"/live/<u>one", b"old\n")
+    behind.put(b"/live/<u>one", b"new\n")
+    expect(page.locator(ROWS)).to_have_count(2)
+    expect(page.locator(ROWS).first).to_contain_text("/live/<u>one")
+    page.locator(f"{ROWS} summary").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".diff .add").first).to_have_text("+new")
+    at.assert_accessible()
+    behind.delete(b"/live/<u>one")
+    expect(page.locator(ROWS)).to_have_count(3)
+    expect(page.locator(".diff .add").first).to_be_visible()
+    expect(page.locator("#watch-counts")).to_contain_text("1 deleted")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export as NDJSON").click()
+    assert len(download.value.path().read_text().splitlines()) == 3
+
+
+def test_a_pause_freezes_the_view_and_fills_the_buffer(at: Visit, behind) -> None:  # noqa: F811
+    at.open("/c/local/watch?prefix=/paused/")
+    page = at.page
+    expect(page.locator(CHIP)).to_have_text("live")
+    page.keyboard.press("p")
+    behind.put(b"/paused/a", b"v")
+    behind.put(b"/paused/b", b"v")
+    expect(page.locator("#watch-counts")).to_contain_text("paused: 2 waiting")
+    expect(page.locator(ROWS)).to_have_count(0)
+    at.assert_accessible()
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator(ROWS)).to_have_count(2)
+
+
+def test_a_flood_is_counted_and_the_page_stays_small(at: Visit, behind) -> None:  # noqa: F811
+    at.open("/c/local/watch?prefix=/flood/")
+    page = at.page
+    expect(page.locator(CHIP)).to_have_text("live")
+    flood(behind, keys=100, rounds=200)
+    behind.put(b"/flood/last", b"v")
+    expect(page.locator("#watch-counts b").first).to_have_text("20001", timeout=30_000)
+    expect(page.locator(f"{ROWS}:has-text('/flood/last')")).to_have_count(1)
+    assert page.locator(ROWS).count() <= 300
+    expect(page.locator(".events .note").first).to_contain_text("came too fast to be shown")
+
+
+def test_a_broken_socket_comes_back_without_a_hole(at: Visit, behind) -> None:  # noqa: F811
+    sockets: list[WebSocketRoute] = []
+
+    def through(ws: WebSocketRoute) -> None:
+        sockets.append(ws)
+        ws.connect_to_server()
+
+    page = at.page
+    page.route_web_socket(re.compile("/watch"), through)
+    at.open("/c/local/watch?prefix=/broken/")
+    behind.put(b"/broken/1", b"v")
+    expect(page.locator(ROWS)).to_have_count(1)
+    sockets[0].close(code=1012)
+    expect(page.locator(CHIP)).to_contain_text(re.compile("resuming from|connecting|live"))
+    behind.put(b"/broken/2", b"v")
+    expect(page.locator(ROWS)).to_have_count(2)
+    assert len(sockets) == 2
+    expect(page.locator(CHIP)).to_have_text("live")
+
+
+def test_without_scripts_it_is_a_page_of_the_newest_events(
+    chromium: Browser,  # noqa: F811
+    served: Served,  # noqa: F811
+    signed_in,  # noqa: F811
+    behind: Store,  # noqa: F811
+) -> None:
+    behind.put(b"/plain/a", b"v")
+    with visit(chromium, served.base, storage_state=signed_in, java_script_enabled=False) as one:
+        one.open("/c/local/watch?prefix=/plain/")
+        expect(one.page.locator(ROWS)).to_have_count(1)
+        expect(one.page.get_by_role("button", name="Pause")).to_be_hidden()
+        behind.put(b"/plain/b", b"v")
+        one.page.get_by_role("link", name="Look again").click()
+        expect(one.page.locator(ROWS)).to_have_count(2)
+        one.assert_quiet()
