@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kvserver.limits import QUOTA_BYTES_DEFAULT
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
@@ -161,6 +163,19 @@ class Config:
     """How far back periodic compaction keeps history; 0: off."""
     auto_compaction_revisions: int
     """How many revisions revision compaction keeps; 0: off."""
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        return self.heartbeat_interval / 1000
+
+    @property
+    def election_ticks(self) -> int:
+        return self.election_timeout // self.heartbeat_interval
+
+    @property
+    def quota_bytes(self) -> int:
+        """The database's bound: 0 means the default, below 0 none (spec/config.md)."""
+        return self.quota_backend_bytes or QUOTA_BYTES_DEFAULT
 
     def has_feature(self, gate: str) -> bool:
         return self.feature_gates[gate]

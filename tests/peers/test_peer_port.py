@@ -27,7 +27,7 @@ class Port:
         self.member = member
         self.url = "http://" + member.log.find("serving peer traffic")[0]["address"]
         self.client = HttpClient(asyncio.get_running_loop())
-        (known,) = member.server._known_members()
+        (known,) = member.server._cluster.known_members()
         self.member_id = known.id
         self.cluster_id = member.server._recovered.cluster_id
         self.headers = Identity(STRANGER, self.cluster_id, ("http://127.0.0.1:1",)).request_headers(

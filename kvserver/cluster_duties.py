@@ -1,0 +1,187 @@
+"""This member's place in its cluster: whom it dials, what it tells about itself, how it leaves.
+
+The member's parts call back here when raft, the membership or a link has changed.
+Owner: the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from google.protobuf.message import Message
+
+from kvserver import errors
+from kvserver.apply.command import Kind
+from kvserver.bootstrap import Recovered
+from kvserver.clock import Clock
+from kvserver.config import Config
+from kvserver.limits import REMOVED_STOP_SECONDS
+from kvserver.logs import Logger
+from kvserver.member.proposal import CallbackWaiter
+from kvserver.membership import Member, Membership
+from kvserver.peers.network import PeerNetwork
+from kvserver.peers.versions import VersionMonitor
+from kvserver.proto import membership_pb2
+from kvserver.raft import ConfState
+from kvserver.runtime.member_loop import MemberLoop
+from kvserver.runtime.storage_duty import StorageDuty
+from kvserver.version import CLUSTER_VERSION
+
+FAST_FORWARD_PEERS_MIN = 2
+FAST_FORWARD_SECONDS_MAX = 5.0
+Done = Callable[[errors.RequestError | None], None]
+
+
+class ClusterDuties:
+    """`attach` gives it the parts that were built with its callbacks."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        config: Config,
+        recovered: Recovered,
+        membership: Membership,
+        log: Logger,
+    ) -> None:
+        self.published: asyncio.Future[None] = loop.create_future()
+        """Done when the cluster knows our name and client URLs."""
+        self.removed: asyncio.Future[None] = loop.create_future()
+        """Done when this member is no longer one."""
+        self._loop = loop
+        self._clock = clock
+        self._config = config
+        self._member_id = recovered.member_id
+        self._known_before = recovered.known_members
+        self._membership = membership
+        self._log = log
+        self._started_at = clock.monotonic()
+
+    def attach(self, member: MemberLoop, storage: StorageDuty, network: PeerNetwork) -> None:
+        self._member = member
+        self._storage = storage
+        self._network = network
+        self._versions = VersionMonitor(
+            client=network.client,
+            member_id=self._member_id,
+            members=self._membership.members,
+            current=lambda: self._membership.version,
+            is_leader=lambda: member.is_leader and not member.is_stopped,
+            propose=self._propose_version,
+        )
+
+    def start(self) -> None:
+        self._started_at = self._clock.monotonic()
+        self._network.on_link = self._link_is_up
+        self._network.start()
+        self._reconcile()
+        if not self._is_alone:
+            self._publish_attributes()
+
+    def stop(self) -> None:
+        self._versions.stop()
+
+    # -- whom there is
+
+    @property
+    def _is_alone(self) -> bool:
+        return self._member.node.conf_state.voters == (self._member_id,)
+
+    def note_conf_state(self, conf_state: ConfState, index: int) -> None:
+        self._storage.note_conf_state(conf_state, index)
+        self._member.is_learner = self._member_id in conf_state.learners
+        self._reconcile()
+        if self._membership.is_removed(self._member_id):
+            # Not at once: the leader's own removal has to reach the others first.
+            self._loop.call_later(REMOVED_STOP_SECONDS, self.note_removed)
+
+    def known_members(self) -> list[Member]:
+        """The membership; until the log of a joined cluster has arrived here, what the others
+        told."""
+        membership, own = self._membership, self._member_id
+        members = membership.members()
+        if membership.get(own) is not None or membership.is_removed(own):
+            return members
+        known = {member.id: member for member in self._known_before}
+        known.update((member.id, member) for member in members)
+        return [known[number] for number in sorted(known)]
+
+    def _reconcile(self) -> None:
+        self._network.reconcile(self.known_members(), self._membership.is_removed)
+
+    def _link_is_up(self) -> None:
+        """With two peers reached soon after the start, the first election need not wait for a
+        whole timeout (spec/peer.md §6)."""
+        if self._network.active_count() < FAST_FORWARD_PEERS_MIN:
+            return
+        self._network.on_link = lambda: None
+        is_soon = self._clock.monotonic() - self._started_at < FAST_FORWARD_SECONDS_MAX
+        if is_soon and self._config.initial_election_tick_advance:
+            self._member.fast_forward(self._config.election_ticks - 2)
+
+    # -- leaving
+
+    def note_removed(self) -> None:
+        """Removed members stop, and never come back (spec/cluster.md §3.2)."""
+        if not self.removed.done():
+            self._log.error("the member has been permanently removed from the cluster")
+            self.removed.set_result(None)
+
+    async def hand_over(self) -> None:
+        """A leader that stops leaves another voter in its place (spec/cluster.md §4)."""
+        member = self._member
+        if not member.is_leader or self._is_alone or self.removed.done():
+            return
+        links = [
+            (since, voter)
+            for voter in member.node.conf_state.voters
+            if (since := self._network.active_since(voter)) is not None
+        ]
+        if not links:
+            return
+        target = min(links)[1]
+        self._log.info("leadership transfer starting", target_member_id=f"{target:x}")
+        seconds_max = 2 * self._config.election_timeout / 1000  # raft gives up after half of it
+        try:
+            async with asyncio.timeout(seconds_max):
+                await member.move_leader(target)
+        except (errors.RequestError, TimeoutError) as error:
+            self._log.warn("leadership transfer failed", error=repr(error))
+        else:
+            self._log.info("leadership transfer finished", target_member_id=f"{target:x}")
+
+    # -- what is told through raft
+
+    def became_leader(self) -> None:
+        if not self._is_alone:
+            self._versions.start(self._loop)
+            return
+        if self._membership.version != CLUSTER_VERSION:
+            self._propose_version(CLUSTER_VERSION)
+        self._publish_attributes()
+
+    def _propose_version(self, version: str) -> None:
+        request = membership_pb2.ClusterVersionSetRequest(ver=version)
+        self._propose(Kind.CLUSTER_VERSION_SET, request, None)
+
+    def _publish_attributes(self) -> None:
+        """Tell the cluster our name and client URLs (spec/cluster.md §2.1)."""
+        attributes = membership_pb2.ClusterMemberAttrSetRequest(
+            member_ID=self._member_id,
+            member_attributes=membership_pb2.Attributes(
+                name=self._config.name, client_urls=self._config.advertise_client_urls
+            ),
+        )
+        self._propose(Kind.CLUSTER_MEMBER_ATTR_SET, attributes, self._published_attributes)
+
+    def _propose(self, kind: Kind, request: Message, done: Done | None) -> None:
+        waiter = CallbackWaiter(done) if done else None
+        self._member.propose(kind, request, request.SerializeToString(), waiter)
+
+    def _published_attributes(self, error: errors.RequestError | None) -> None:
+        if error is None and not self.published.done():
+            self.published.set_result(None)
+        elif error is not None and not self._member.is_stopped:
+            self._publish_attributes()

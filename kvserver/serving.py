@@ -1,0 +1,202 @@
+"""What a member serves: gRPC services, plain HTTP, the peer port and the metrics, each built from
+the parts behind them. The transports listen when the composition root says so.
+
+Owner: the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from kvserver.auth import Checker
+from kvserver.bootstrap import Recovered, map_bytes
+from kvserver.clock import Clock
+from kvserver.cluster_duties import ClusterDuties
+from kvserver.config import Config
+from kvserver.datadir import DataDir
+from kvserver.limits import GRPC_OVERHEAD_BYTES
+from kvserver.logs import Logger
+from kvserver.metrics.registry import Registry
+from kvserver.peers.network import PeerNetwork
+from kvserver.peers.server import RaftHttp, wants_body_stream
+from kvserver.peers.snapshot_receiver import SnapshotReceiver
+from kvserver.peers.snapshot_sender import SnapshotSender
+from kvserver.runtime.applied_state import AppliedState
+from kvserver.runtime.background import Background
+from kvserver.runtime.duties import Duties
+from kvserver.runtime.flush_thread import FlushThread
+from kvserver.runtime.hashing import HashWorker
+from kvserver.runtime.member_loop import MemberLoop
+from kvserver.runtime.storage_duty import StorageDuty
+from kvserver.services.access import Access
+from kvserver.services.auth import AuthService
+from kvserver.services.cluster import ClusterService
+from kvserver.services.concurrency import Queues
+from kvserver.services.election import ElectionService
+from kvserver.services.gate import Gate, error_status
+from kvserver.services.gateway import ClientApp, Door, Gateway
+from kvserver.services.grpc_metrics import register_handling_times
+from kvserver.services.health import Health
+from kvserver.services.http import HealthCounters, HttpApp, MonitoringApp
+from kvserver.services.inner_client import InnerClient
+from kvserver.services.kv import KVService
+from kvserver.services.leader_guard import LeaderGuard
+from kvserver.services.leader_leases import ForwardedLeases
+from kvserver.services.lease import LeaseService
+from kvserver.services.lock import LockService
+from kvserver.services.maintenance import MaintenanceService
+from kvserver.services.member_changes import MemberChanges
+from kvserver.services.metrics import register_metrics
+from kvserver.services.peer_http import PeerHttpApp
+from kvserver.services.peer_side import PeerSide
+from kvserver.services.reflection import Reflection
+from kvserver.services.snapshot import SnapshotService
+from kvserver.services.watch import WatchService
+from kvserver.transport import Method, TransportLimits
+from kvserver.transport import Server as Transport
+
+
+class Serving:
+    """The transports of one member and the handlers behind them."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        config: Config,
+        layout: DataDir,
+        recovered: Recovered,
+        checker: Checker,
+        bcrypt_cost: int,
+        member: MemberLoop,
+        storage: StorageDuty,
+        flush: FlushThread,
+        background: Background,
+        duties: Duties,
+        cluster: ClusterDuties,
+        network: PeerNetwork,
+        log: Logger,
+    ) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._config = config
+        self._member = member
+        self._storage = storage
+        self._background = background
+        self._network = network
+        self._bcrypt_cost = bcrypt_cost
+        self._log = log
+        self._sender = SnapshotSender(
+            loop, network, AppliedState(member, storage), layout.snap, log
+        )
+        network.send_snapshot = self._sender.send
+        self._received = SnapshotReceiver(
+            loop=loop,
+            network=network,
+            flusher=flush,
+            directory=layout.snap,
+            map_bytes=lambda size: map_bytes(max(size, config.quota_bytes)),
+            log=log,
+        )
+        self._hashing = HashWorker(loop)
+        access = Access(checker, member, config.client_cert_auth, log)
+        gate = Gate(member, access)
+        self._snapshots = SnapshotService(
+            loop, recovered.backend.open_snapshot, layout.snap, gate, log
+        )
+        registry, health = Registry(), HealthCounters()
+        app = HttpApp(member, registry, health)
+        limits = TransportLimits(
+            concurrent_streams_max=min(config.max_concurrent_streams, 2**31 - 1),
+            ping_interval_seconds_min=config.grpc_keepalive_min_time,
+            keepalive_seconds=config.grpc_keepalive_interval,
+            keepalive_timeout_seconds=config.grpc_keepalive_timeout,
+        )
+        methods = list(self._methods(gate, access))
+        self.clients = self._client_transport(methods, access, app, limits)
+        raft = RaftHttp(network, clock)
+        raft.receive_snapshot = self._received.receive
+        side = PeerSide(member, network.identity, self._changes, self._leases)
+        peers = PeerHttpApp(member, recovered.cluster_id, app, raft, cluster.known_members, side)
+        self.peers = Transport(
+            (), peers, limits, self._transport_log, wants_body_stream=wants_body_stream
+        )
+        self.monitoring = Transport((), MonitoringApp(app), limits, self._transport_log)
+        register_metrics(
+            registry,
+            member=member,
+            storage=storage,
+            duties=duties,
+            gate=gate,
+            health=health,
+            transport=self.clients,
+            methods=methods,
+        )
+        if config.metrics == "extensive":
+            register_handling_times(registry, methods)
+
+    def _client_transport(
+        self, methods: list[Method], access: Access, app: HttpApp, limits: TransportLimits
+    ) -> Transport:
+        """`methods` gains the reflection of all others."""
+        config = self._config
+        names = {method.path[1:].rpartition("/")[0] for method in methods}
+        methods += Reflection(sorted(names)).methods()
+        access.require_rules(methods)
+        gateway = Gateway(methods, self._transport_log) if config.enable_grpc_gateway else None
+        client_app = ClientApp(Door(access, config.cors, config.host_whitelist), gateway, app)
+        return Transport(
+            methods,
+            client_app,
+            limits,
+            self._transport_log,
+            error_status,
+            client_app.wants_body_stream,
+        )
+
+    def _methods(self, gate: Gate, access: Access) -> Iterator[Method]:
+        config, member = self._config, self._member
+        size = config.max_request_bytes + GRPC_OVERHEAD_BYTES
+        background = self._background
+        kv = KVService(member, background, gate, access, config.max_txn_ops)
+        yield from kv.methods(size)
+        guard = LeaderGuard(member, self._loop, config.election_timeout / 1000)
+        interval = config.watch_progress_notify_interval
+        yield from WatchService(
+            member, gate, guard, random.random, interval, access.permit_watch
+        ).methods(size)
+        forwarded = ForwardedLeases(member, self._network)
+        lease = LeaseService(member, gate, guard, forwarded, access.permit_lease_keys)
+        self._leases = lease
+        yield from lease.methods(size)
+        queues = Queues(InnerClient(member, kv, lease, access))
+        yield from LockService(queues, gate).methods(size)
+        yield from ElectionService(queues, gate, guard).methods(size)
+        self._changes = MemberChanges(
+            member, self._network, self._clock, config.strict_reconfig_check
+        )
+        yield from ClusterService(member, gate, self._changes).methods(size)
+        yield from MaintenanceService(member, self._storage, background, gate, access).methods(size)
+        yield from self._snapshots.methods(size)
+        yield from AuthService(
+            member, member.applier.auth, access, gate, self._hashing, self._bcrypt_cost
+        ).methods(size)
+        yield from Health().methods()
+
+    def stop_peers(self) -> None:
+        """Nothing more goes to or comes from other members."""
+        self._sender.stop()
+        self._received.stop()
+        self._network.stop()
+
+    def stop(self) -> None:
+        """What runs beside the loop on behalf of clients."""
+        self._hashing.stop()
+        self._snapshots.stop()
+
+    def _transport_log(self, level: str, message: str, fields: dict[str, Any]) -> None:
+        getattr(self._log, level, self._log.info)(message, **fields)
