@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import random
+from collections.abc import Callable
 from typing import Any
 
 from kvserver import failpoints
@@ -47,6 +49,7 @@ from kvserver.runtime.flush_thread import FlushThread
 from kvserver.runtime.install import Installer
 from kvserver.runtime.member_loop import MemberLoop
 from kvserver.runtime.storage_duty import StorageDuty
+from kvserver.runtime.timed_applier import TimedApplier
 from kvserver.services.failpoints_http import answer_failpoints
 from kvserver.serving import Serving
 from kvserver.transport import Server as Transport
@@ -179,7 +182,7 @@ class MemberServer:
         )
         background.on_compacted = storage.when_durable
         self._checker = Checker(state.auth, state.lessor.keys)
-        applier = Applier(
+        applier = self._applier_type()(
             store=state.store,
             lessor=state.lessor,
             alarms=state.alarms,
@@ -248,6 +251,11 @@ class MemberServer:
             heartbeat_seconds=config.heartbeat_seconds,
         )
         self._build_serving()
+
+    def _applier_type(self) -> Callable[..., Applier]:
+        if self._config.metrics == "extensive":
+            return functools.partial(TimedApplier, monotonic=self._clock.monotonic)
+        return Applier
 
     def _compactor(self) -> Compactor | None:
         config = self._config

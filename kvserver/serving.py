@@ -38,7 +38,6 @@ from kvserver.services.concurrency import Queues
 from kvserver.services.election import ElectionService
 from kvserver.services.gate import Gate, error_status
 from kvserver.services.gateway import ClientApp, Door, Gateway
-from kvserver.services.grpc_metrics import register_handling_times
 from kvserver.services.health import Health
 from kvserver.services.http import HealthCounters, HttpApp, MonitoringApp
 from kvserver.services.inner_client import InnerClient
@@ -106,7 +105,12 @@ class Serving:
         access = Access(checker, member, config.client_cert_auth, log)
         gate = Gate(member, access)
         self._snapshots = SnapshotService(
-            loop, recovered.backend.open_snapshot, layout.snap, gate, log
+            loop,
+            recovered.backend.open_snapshot,
+            layout.snap,
+            gate,
+            log,
+            background.figures.backup_seconds,
         )
         registry, health = Registry(), HealthCounters()
         app = HttpApp(member, registry, health)
@@ -131,13 +135,14 @@ class Serving:
             member=member,
             storage=storage,
             duties=duties,
+            background=background,
             gate=gate,
+            changes=self._changes,
             health=health,
             transport=self.clients,
             methods=methods,
+            is_extensive=config.metrics == "extensive",
         )
-        if config.metrics == "extensive":
-            register_handling_times(registry, methods)
 
     def _client_transport(
         self, methods: list[Method], access: Access, app: HttpApp, limits: TransportLimits

@@ -18,6 +18,7 @@ from kvserver.lease.checkpoints import Checkpoints
 from kvserver.lease.deadlines import Deadlines, spread
 from kvserver.lease.lease import Lease
 from kvserver.limits import LEASE_TTL_SECONDS_MAX
+from kvserver.metrics.histogram import Histogram, exponential
 from kvserver.proto import lease_pb2
 
 RETRY_SECONDS = 3.0
@@ -51,6 +52,8 @@ class Lessor:
         self.granted_total = 0
         self.revoked_total = 0
         self.renewed_total = 0
+        self.ttls = Histogram(exponential(1, 2, 24))
+        """Granted TTLs in seconds, for the metrics."""
         self._retry_seconds = retry_seconds
         self._leases: dict[int, Lease] = {}
         self._deadlines = Deadlines(self._leases)
@@ -77,6 +80,7 @@ class Lessor:
         lease = Lease(max(ttl_seconds, self.ttl_min))
         self._leases[lease_id] = lease
         self.granted_total += 1
+        self.ttls.observe(ttl_seconds)
         if self.is_primary:
             self._set_deadline(lease_id, lease, now + lease.ttl_seconds)
             if self._checkpoints is not None:

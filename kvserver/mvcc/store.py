@@ -52,11 +52,13 @@ class LeaseBinder(Protocol):
 class Counters:
     """Plain numbers for the metrics page."""
 
-    __slots__ = ("compacted", "deletes", "puts", "ranges", "txns")
+    __slots__ = ("compacted", "deletes", "put_bytes", "puts", "ranges", "txns")
 
     def __init__(self) -> None:
         self.ranges = 0
         self.puts = 0
+        self.put_bytes = 0
+        """Of the stored records, encoded."""
         self.deletes = 0
         self.txns = 0
         self.compacted = 0
@@ -212,7 +214,9 @@ class Store:
         if lease or self.leases:
             self._bind_lease(key, lease)
         self.backend.append(revision, record)
-        self.counters.puts += 1
+        counters = self.counters
+        counters.puts += 1
+        counters.put_bytes += len(record)
         # tuple.__new__ saves the generated constructor's argument handling, a tenth of a put.
         self._events.append(_new_event(Event, (key, record, False, is_create, main, sub)))
 

@@ -17,6 +17,7 @@ from kvserver.clock import Clock
 from kvserver.limits import COMPACTION_SLEEP_SECONDS, SLOW_APPLY_SECONDS
 from kvserver.logs import Logger
 from kvserver.member.proposal import Waiter
+from kvserver.metrics.histogram import Histogram, exponential
 
 
 class Stepper(Protocol):
@@ -37,6 +38,21 @@ class CompactionStepper(Stepper, Protocol):
     def revision(self) -> int: ...
 
 
+class BackgroundFigures:
+    """How long such work has taken, for the metrics."""
+
+    def __init__(self) -> None:
+        self.compaction_pause_ms = Histogram(exponential(1, 2, 13))
+        self.index_pause_ms = Histogram(exponential(0.5, 2, 14))
+        """The same pauses: index and records go in one step."""
+        self.compaction_total_ms = Histogram(exponential(100, 2, 14))
+        self.last_compaction_seconds = 0.0
+        """Wall-clock seconds since the epoch."""
+        self.hash_seconds = Histogram(exponential(0.01, 2, 15))
+        self.hash_rev_seconds = Histogram(exponential(0.01, 2, 15))
+        self.backup_seconds = Histogram(exponential(0.01, 2, 17))
+
+
 class Background:
     """Runs steppers between other callbacks of the loop."""
 
@@ -48,6 +64,7 @@ class Background:
         self._compaction_waiters: list[Callable[[], None]] = []
         self._compaction_started = 0.0
         self._is_stopped = False
+        self.figures = BackgroundFigures()
         self.history = 0
         """Counts how often the store was replaced: work on an older one is void."""
         self.warning_seconds = SLOW_APPLY_SECONDS
@@ -111,11 +128,17 @@ class Background:
         if self._is_stopped or not self._compactions:
             return
         job = self._compactions[0]
-        if not job.step():
+        began = self._clock.monotonic()
+        is_finished = job.step()
+        now = self._clock.monotonic()
+        self.figures.compaction_pause_ms.observe(1000 * (now - began))
+        self.figures.index_pause_ms.observe(1000 * (now - began))
+        if not is_finished:
             self._loop.call_later(self.compaction_sleep_seconds, self._compact_some)
             return
         self._compactions.popleft()
-        now = self._clock.monotonic()
+        self.figures.compaction_total_ms.observe(1000 * (now - self._compaction_started))
+        self.figures.last_compaction_seconds = self._clock.wall()
         self._log.info(
             "finished scheduled compaction",
             compact_revision=job.revision,

@@ -302,6 +302,11 @@ class StorageDuty:
 
         self._append.submit(write, lambda took: self.figures.snapshot_save.observe(took))
 
+    @property
+    def is_installing(self) -> bool:
+        """Whether a database from the leader is on its way into the place of ours."""
+        return self._is_installing
+
     def install(self, snapshot: Snapshot, path: str, done: Callable[[], None]) -> None:
         """Put the backend file at `path` in the place of ours, once no job is under way."""
         if self._is_job_under_way:

@@ -133,8 +133,10 @@ class MaintenanceService:
         parse(rpc_pb2.HashRequest, body)
         member = self._member
         job = BackendHash(self._storage.backend)
+        started, figures = self._background.now(), self._background.figures
 
         def reply() -> bytes:
+            figures.hash_seconds.observe(self._background.now() - started)
             response = rpc_pb2.HashResponse(hash=job.result())
             return member.header(member.store.revision) + response.SerializeToString()
 
@@ -144,8 +146,10 @@ class MaintenanceService:
         request = parse(rpc_pb2.HashKVRequest, body)
         member = self._member
         job = member.store.hash_kv(request.revision)
+        started, figures = self._background.now(), self._background.figures
 
         def reply() -> bytes:
+            figures.hash_rev_seconds.observe(self._background.now() - started)
             revision, found = job.result()
             return member.header(revision) + found
 

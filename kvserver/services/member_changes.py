@@ -7,6 +7,7 @@ before it is proposed, and again by the membership when it is applied. Owner: th
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 
 from kvserver import errors
@@ -32,6 +33,9 @@ class MemberChanges:
         self._clock = clock
         self._is_strict = is_strict
         self._lock = asyncio.Lock()
+        self.promote_successes = 0
+        self.promote_failures: Counter[str] = Counter()
+        """By what the refusal says. Both count while this member leads."""
 
     @property
     def _membership(self) -> Membership:
@@ -87,6 +91,14 @@ class MemberChanges:
             await asyncio.sleep(LEADER_ASK_SECONDS)
 
     async def promote_here(self, number: int) -> None:
+        try:
+            await self._promote_here(number)
+        except errors.RequestError as error:
+            self.promote_failures[error.message] += 1
+            raise
+        self.promote_successes += 1
+
+    async def _promote_here(self, number: int) -> None:
         if not self._member.is_leader:
             raise errors.NotLeader
         async with self._lock:

@@ -18,6 +18,7 @@ from kvserver import errors
 from kvserver.interchange.spool import ClosableView, ImageBuilder, SpoolFile
 from kvserver.limits import SNAPSHOT_CHUNK_BYTES, SNAPSHOT_READ_BYTES, SNAPSHOT_STREAMS_MAX
 from kvserver.logs import NULL_LOGGER, Logger
+from kvserver.metrics.histogram import Histogram
 from kvserver.proto import rpc_pb2
 from kvserver.services.gate import Gate, parse
 from kvserver.transport import Method, Stream
@@ -36,8 +37,11 @@ class SnapshotService:
         directory: str,
         gate: Gate,
         log: Logger = NULL_LOGGER,
+        durations: Histogram | None = None,
     ) -> None:
+        """`durations` is told how many seconds each backup took."""
         self._loop = loop
+        self._durations = durations
         self._open_view = open_view
         self._directory = directory
         self._gate = gate
@@ -61,8 +65,11 @@ class SnapshotService:
         if self.streams >= SNAPSHOT_STREAMS_MAX:
             raise errors.RequestTooManyRequests
         self.streams += 1
+        started = self._loop.time()
         try:
             await self._build_and_send(stream)
+            if self._durations is not None:
+                self._durations.observe(self._loop.time() - started)
         except OSError as error:
             reason = f"cannot build the snapshot: {error.strerror or error}"
             self._log.warn("failed to send a database snapshot to a client", error=reason)

@@ -119,6 +119,15 @@ class Hub:
         """Watchers that are not live, as etcd's slow_watcher_total counts them."""
         return sum(stream.behind for stream in self.streams)
 
+    @property
+    def pending_revisions(self) -> int:
+        """How far watchers whose stream takes no more are behind, summed."""
+        return sum(
+            self.revision + 1 - watcher.next_revision
+            for stream in self.streams
+            for watcher in stream.parked
+        )
+
     # -- what streams call
 
     def header(self, revision: int) -> bytes:

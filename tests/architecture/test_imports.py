@@ -14,7 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "raft": BASE,
     "mvcc": BASE | {"failpoints"},
     "watch": BASE | {"mvcc", "failpoints"},
-    "lease": BASE | {"mvcc"},
+    "lease": BASE | {"metrics", "mvcc"},
     "auth": BASE,
     "membership": BASE,
     "apply": BASE | {"mvcc", "lease", "auth", "membership", "watch"},

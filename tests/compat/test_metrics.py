@@ -1,0 +1,153 @@
+"""/metrics beside that of real etcds: every family of theirs that can mean something here is here,
+with its type, its labels and its buckets (spec/observability.md §2). And every name that the
+official alert rules and dashboards ask for resolves (§2.8).
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from dataclasses import dataclass, field
+
+import grpc
+import pytest
+
+from kvserver.proto import rpc_pb2, rpc_pb2_grpc
+from tests.compat.conftest import StartMember
+from tests.support.etcd_binaries import EtcdRelease
+
+pytestmark = [pytest.mark.compat, pytest.mark.e2e]
+
+LEFT_OUT = {
+    "go_": "the Go runtime",
+    "promhttp_": "the library that serves etcd's page",
+    "etcd_debugging_disk_backend_commit_": "phases of a bbolt commit, which LMDB does not have",
+    "etcd_debugging_store_": "the store of the v2 API",
+    "etcd_grpc_proxy_": "etcd's grpc-proxy is another program",
+    "etcd_debugging_snap_save_marshalling_": "not a step of its own here",
+    "etcd_snap_db_": "shown once a database came from a leader",
+    "etcd_debugging_server_alarms": "3.5's alarms label is shown while there is an alarm",
+}
+
+ALERTS = {
+    "etcdMembersDown": ("up", "etcd_network_peer_sent_failures_total"),
+    "etcdInsufficientMembers": ("up",),
+    "etcdNoLeader": ("etcd_server_has_leader",),
+    "etcdHighNumberOfLeaderChanges": ("etcd_server_leader_changes_seen_total",),
+    "etcdHighNumberOfFailedGRPCRequests": ("grpc_server_handled_total",),
+    "etcdGRPCRequestsSlow": ("grpc_server_handling_seconds_bucket",),
+    "etcdMemberCommunicationSlow": ("etcd_network_peer_round_trip_time_seconds_bucket",),
+    "etcdHighNumberOfFailedProposals": ("etcd_server_proposals_failed_total",),
+    "etcdHighFsyncDurations": ("etcd_disk_wal_fsync_duration_seconds_bucket",),
+    "etcdHighCommitDurations": ("etcd_disk_backend_commit_duration_seconds_bucket",),
+    "etcdDatabaseQuotaLowSpace": (
+        "etcd_mvcc_db_total_size_in_bytes",
+        "etcd_server_quota_backend_bytes",
+    ),
+    "etcdExcessiveDatabaseGrowth": (
+        "etcd_mvcc_db_total_size_in_bytes",
+        "etcd_server_quota_backend_bytes",
+    ),
+    "etcdDatabaseHighFragmentationRatio": (
+        "etcd_mvcc_db_total_size_in_use_in_bytes",
+        "etcd_mvcc_db_total_size_in_bytes",
+    ),
+}
+DASHBOARD = (
+    "etcd_server_has_leader",
+    "grpc_server_started_total",
+    "grpc_server_handled_total",
+    "etcd_mvcc_db_total_size_in_bytes",
+    "etcd_debugging_mvcc_db_total_size_in_bytes",
+    "etcd_disk_wal_fsync_duration_seconds_bucket",
+    "etcd_disk_backend_commit_duration_seconds_bucket",
+    "process_resident_memory_bytes",
+    "etcd_network_client_grpc_received_bytes_total",
+    "etcd_network_client_grpc_sent_bytes_total",
+    "etcd_network_peer_received_bytes_total",
+    "etcd_network_peer_sent_bytes_total",
+    "etcd_server_proposals_failed_total",
+    "etcd_server_proposals_pending",
+    "etcd_server_proposals_committed_total",
+    "etcd_server_proposals_applied_total",
+    "etcd_server_leader_changes_seen_total",
+    "etcd_network_peer_round_trip_time_seconds_bucket",
+)
+FROM_PROMETHEUS_ITSELF = {"up"}
+WITH_PEERS_ONLY = "etcd_network_peer_"
+
+
+@dataclass
+class Shape:
+    """One family as it stands on the page."""
+
+    kind: str
+    labels: set[str] = field(default_factory=set)
+    buckets: list[float] = field(default_factory=list)
+    samples: set[str] = field(default_factory=set)
+
+
+def families(port: int) -> dict[str, Shape]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    found: dict[str, Shape] = {}
+    shape = Shape("")
+    for line in lines:
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            assert name not in found, f"{name} stands twice"
+            shape = found[name] = Shape(kind)
+        elif not line.startswith("#"):
+            labels = re.findall(r'(\w+)="([^"]*)"', line)
+            shape.samples.add(re.split(r"[{ ]", line)[0])
+            shape.labels.update(name for name, _ in labels)
+            shape.buckets += [float(value) for name, value in labels if name == "le"]
+    return found
+
+
+def touch(port: int) -> None:
+    """A little of everything, so that what is shown after its first use is shown."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        kv, leases = rpc_pb2_grpc.KVStub(channel), rpc_pb2_grpc.LeaseStub(channel)
+        kv.Put(rpc_pb2.PutRequest(key=b"a", value=b"b"))
+        kv.Range(rpc_pb2.RangeRequest(key=b"a"))
+        leases.LeaseGrant(rpc_pb2.LeaseGrantRequest(TTL=60))
+        rpc_pb2_grpc.MaintenanceStub(channel).HashKV(rpc_pb2.HashKVRequest())
+
+
+def test_every_family_of_etcd_is_here(
+    release: EtcdRelease, start_etcd: StartMember, start_subject: StartMember
+) -> None:
+    ports = []
+    for member in (
+        start_etcd(release, flags=["--metrics=extensive"]),
+        start_subject(flags=["--metrics=extensive"]),
+    ):
+        touch(member.client_port)
+        ports.append(member.client_port)
+    theirs, ours = map(families, ports)
+    wanted = [name for name in theirs if not name.startswith(tuple(LEFT_OUT))]
+    assert len(wanted) > 50
+    problems = []
+    for name in wanted:
+        if name not in ours:
+            problems.append(f"{name} is missing")
+            continue
+        his, mine = theirs[name], ours[name]
+        if his.kind != mine.kind:
+            problems.append(f"{name} is a {mine.kind}, not a {his.kind}")
+        if his.labels != mine.labels:
+            problems.append(f"{name} has labels {mine.labels}, not {his.labels}")
+        if set(his.buckets) != set(mine.buckets):
+            problems.append(f"{name} has buckets {set(mine.buckets) ^ set(his.buckets)}")
+    assert problems == []
+
+
+def test_alert_rules_and_dashboards_find_their_names(start_subject: StartMember) -> None:
+    member = start_subject(flags=["--metrics=extensive"])
+    touch(member.client_port)
+    samples = {
+        name for shape in families(member.client_port).values() for name in shape.samples
+    } | FROM_PROMETHEUS_ITSELF
+    asked = {name for names in (*ALERTS.values(), DASHBOARD) for name in names}
+    assert {name for name in asked - samples if not name.startswith(WITH_PEERS_ONLY)} == set()
