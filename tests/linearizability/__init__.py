@@ -1,0 +1,1 @@
+"""The checker of histories: it sees what is planted, and agrees with a slower and plainer one."""
