@@ -16,11 +16,11 @@ from kvserver.auth import AuthStore
 from kvserver.errors import FatalError
 from kvserver.fs import FileSystem
 from kvserver.lease import Lessor
-from kvserver.limits import BACKEND_HEADROOM_BYTES, BACKEND_MAP_BYTES_MIN
+from kvserver.limits import BACKEND_HEADROOM_BYTES, BACKEND_MAP_BYTES_MIN, WAL_SEGMENT_BYTES
 from kvserver.logs import Logger
 from kvserver.membership import Member, Membership, cluster_id, member_id
 from kvserver.membership.codec import decode_conf_state, encode_conf_context
-from kvserver.mvcc.backend.api import NO_GRANT
+from kvserver.mvcc.backend.api import NO_GRANT, FileBackend
 from kvserver.mvcc.backend.lmdb import LmdbBackend
 from kvserver.mvcc.compaction import CompactionJob
 from kvserver.mvcc.store import Store
@@ -72,7 +72,7 @@ class Recovered:
     cluster_id: int
     wal: Wal
     snapshotter: Snapshotter
-    backend: LmdbBackend
+    backend: FileBackend
     raft_storage: MemoryStorage
     applied_index: int
     snapshot_index: int
@@ -93,9 +93,17 @@ class State:
 
 
 def recover(
-    fs: FileSystem, snap_dir: str, wal_dir: str, founding: Founding, quota_bytes: int, log: Logger
+    fs: FileSystem,
+    snap_dir: str,
+    wal_dir: str,
+    founding: Founding,
+    quota_bytes: int,
+    log: Logger,
+    open_backend: Callable[[str, int], FileBackend] = LmdbBackend,
+    segment_bytes: int = WAL_SEGMENT_BYTES,
 ) -> Recovered:
-    """Open what is there, or found a new cluster where there is nothing."""
+    """Open what is there, or found a new cluster where there is nothing. `open_backend(path, bytes
+    of address space)` and `segment_bytes` are the simulator's to choose."""
     snapshotter = Snapshotter(fs, snap_dir, log)
     backend_path = os.path.join(snap_dir, "db")
     is_new = not has_segments(fs, wal_dir)
@@ -103,7 +111,7 @@ def recover(
         # A crash between making the backend and the log leaves an empty backend; one with
         # applied entries and no log is a lost WAL directory.
         log.warn("found a backend without a write-ahead log", path=backend_path)
-    backend = LmdbBackend(backend_path, map_bytes(quota_bytes))
+    backend = open_backend(backend_path, map_bytes(quota_bytes))
     for path in backend.removed_temporaries:
         log.warn("removed a left-over file", path=path)
     if is_new:
@@ -112,8 +120,8 @@ def recover(
                 f"{backend_path!r} holds applied entries but {wal_dir!r} holds no log: the "
                 "write-ahead log is missing. Put it back, or restore this member from a snapshot"
             )
-        return _found(fs, wal_dir, founding, snapshotter, backend, log)
-    return _reopen(fs, snap_dir, wal_dir, founding, snapshotter, backend, log)
+        return _found(fs, wal_dir, founding, snapshotter, backend, log, segment_bytes)
+    return _reopen(fs, snap_dir, wal_dir, founding, snapshotter, backend, log, segment_bytes)
 
 
 def map_bytes(quota_bytes: int) -> int:
@@ -126,17 +134,19 @@ def _found(
     wal_dir: str,
     founding: Founding,
     snapshotter: Snapshotter,
-    backend: LmdbBackend,
+    backend: FileBackend,
     log: Logger,
+    segment_bytes: int,
 ) -> Recovered:
     """A new cluster's log begins with one conf change per member (spec/raft-wire.md §4.1)."""
     if founding.join is not None:
-        return _join(fs, wal_dir, founding.join(), snapshotter, backend, log)
+        return _join(fs, wal_dir, founding.join(), snapshotter, backend, log, segment_bytes)
     number = member_id(founding.peer_urls, founding.token)
     if founding.check is not None:
         founding.check(number)
     cluster = cluster_id([member.id for member in founding.members()])
-    wal = Wal.create(fs, wal_dir, encode_metadata(WalMetadata(number, cluster)), log=log)
+    metadata = encode_metadata(WalMetadata(number, cluster))
+    wal = Wal.create(fs, wal_dir, metadata, segment_bytes=segment_bytes, log=log)
     hard_state, entries = _first_entries(founding)
     wal.save(hard_state, entries)
     log.info("founded a cluster", cluster_id=f"{cluster:x}", local_member_id=f"{number:x}")
@@ -149,12 +159,13 @@ def _join(
     wal_dir: str,
     joined: Joined,
     snapshotter: Snapshotter,
-    backend: LmdbBackend,
+    backend: FileBackend,
     log: Logger,
+    segment_bytes: int,
 ) -> Recovered:
     """An empty log: the leader sends everything (spec/cluster.md §2.2)."""
     metadata = WalMetadata(joined.member_id, joined.cluster_id)
-    wal = Wal.create(fs, wal_dir, encode_metadata(metadata), log=log)
+    wal = Wal.create(fs, wal_dir, encode_metadata(metadata), segment_bytes=segment_bytes, log=log)
     log.info(
         "joining a cluster",
         cluster_id=f"{joined.cluster_id:x}",
@@ -188,10 +199,11 @@ def _reopen(
     wal_dir: str,
     founding: Founding,
     snapshotter: Snapshotter,
-    backend: LmdbBackend,
+    backend: FileBackend,
     log: Logger,
+    segment_bytes: int,
 ) -> Recovered:
-    point = open_at_newest(fs, wal_dir, snapshotter, log=log)
+    point = open_at_newest(fs, wal_dir, snapshotter, segment_bytes=segment_bytes, log=log)
     metadata = decode_metadata(point.contents.metadata)
     known = _finish_founding(point, metadata.node_id, founding)
     snapshot_index = point.snapshot.index if point.snapshot else 0
@@ -262,7 +274,7 @@ def _finish_founding(point: StartingPoint, number: int, founding: Founding) -> t
     return ()
 
 
-def _conf_state(backend: LmdbBackend, snapshot: Snapshot | None) -> ConfState:
+def _conf_state(backend: FileBackend, snapshot: Snapshot | None) -> ConfState:
     """The configuration at the applied index."""
     if backend.marks.conf_state:
         return ConfState(**decode_conf_state(backend.marks.conf_state))
@@ -270,7 +282,7 @@ def _conf_state(backend: LmdbBackend, snapshot: Snapshot | None) -> ConfState:
 
 
 def rebuild(
-    backend: LmdbBackend,
+    backend: FileBackend,
     auth: AuthStore,
     *,
     ttl_min_seconds: int,

@@ -11,26 +11,19 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from kvserver.auth import Checker
-from kvserver.bootstrap import Recovered, map_bytes
+from kvserver.bootstrap import map_bytes
 from kvserver.clock import Clock
-from kvserver.cluster_duties import ClusterDuties
-from kvserver.config import Config
+from kvserver.core import Core
 from kvserver.datadir import DataDir
 from kvserver.limits import GRPC_OVERHEAD_BYTES
 from kvserver.logs import Logger
 from kvserver.metrics.registry import Registry
-from kvserver.peers.network import PeerNetwork
 from kvserver.peers.server import RaftHttp, wants_body_stream
 from kvserver.peers.snapshot_receiver import SnapshotReceiver
 from kvserver.peers.snapshot_sender import SnapshotSender
 from kvserver.runtime.applied_state import AppliedState
-from kvserver.runtime.background import Background
-from kvserver.runtime.duties import Duties
 from kvserver.runtime.flush_thread import FlushThread
 from kvserver.runtime.hashing import HashWorker
-from kvserver.runtime.member_loop import MemberLoop
-from kvserver.runtime.storage_duty import StorageDuty
 from kvserver.services.access import Access
 from kvserver.services.auth import AuthService
 from kvserver.services.cluster import ClusterService
@@ -64,30 +57,23 @@ class Serving:
     def __init__(
         self,
         *,
+        core: Core,
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
-        config: Config,
         layout: DataDir,
-        recovered: Recovered,
-        checker: Checker,
-        bcrypt_cost: int,
-        member: MemberLoop,
-        storage: StorageDuty,
         flush: FlushThread,
-        background: Background,
-        duties: Duties,
-        cluster: ClusterDuties,
-        network: PeerNetwork,
         log: Logger,
     ) -> None:
+        config, member, storage, network = core.config, core.member, core.storage, core.network
+        recovered, cluster = core.found, core.cluster
         self._loop = loop
         self._clock = clock
         self._config = config
         self._member = member
         self._storage = storage
-        self._background = background
+        self._background = core.background
         self._network = network
-        self._bcrypt_cost = bcrypt_cost
+        self._bcrypt_cost = core.bcrypt_cost
         self._log = log
         self._sender = SnapshotSender(
             loop, network, AppliedState(member, storage), layout.snap, log
@@ -102,7 +88,7 @@ class Serving:
             log=log,
         )
         self._hashing = HashWorker(loop)
-        access = Access(checker, member, config.client_cert_auth, log)
+        access = Access(core.checker, member, config.client_cert_auth, log)
         gate = Gate(member, access)
         self._snapshots = SnapshotService(
             loop,
@@ -110,7 +96,7 @@ class Serving:
             layout.snap,
             gate,
             log,
-            background.figures.backup_seconds,
+            core.background.figures.backup_seconds,
         )
         registry, health = Registry(), HealthCounters()
         app = HttpApp(member, registry, health)
@@ -134,8 +120,8 @@ class Serving:
             registry,
             member=member,
             storage=storage,
-            duties=duties,
-            background=background,
+            duties=core.duties,
+            background=core.background,
             gate=gate,
             changes=self._changes,
             health=health,

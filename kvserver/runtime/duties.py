@@ -22,7 +22,7 @@ from kvserver.limits import (
 from kvserver.member.compactor import Compactor
 from kvserver.member.proposal import CallbackWaiter
 from kvserver.proto import internal_pb2, rpc_pb2
-from kvserver.runtime.lag import LagProbe
+from kvserver.runtime.lag import PROBE_SECONDS, LagProbe
 from kvserver.runtime.member_loop import MemberLoop
 from kvserver.runtime.storage_duty import StorageDuty
 
@@ -39,8 +39,9 @@ class Duties:
         storage: StorageDuty,
         compactor: Compactor | None,
         heartbeat_seconds: float,
+        lag_probe_seconds: float = PROBE_SECONDS,
     ) -> None:
-        self.lag = LagProbe(loop, clock)
+        self.lag = LagProbe(loop, clock, lag_probe_seconds)
         self._loop = loop
         self._clock = clock
         self._member = member

@@ -18,10 +18,13 @@ class LagProbe:
     cannot miss a pause.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: Clock, probe_seconds: float = PROBE_SECONDS
+    ) -> None:
         self.histogram = Histogram(exponential(0.0005, 2, 12))
         self._loop = loop
         self._clock = clock
+        self._probe_seconds = probe_seconds
         self._handle: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._worst = self._worst_before = 0.0
@@ -40,8 +43,8 @@ class LagProbe:
             self._handle.cancel()
 
     def _arm(self) -> None:
-        self._due = self._clock.monotonic() + PROBE_SECONDS
-        self._handle = self._loop.call_later(PROBE_SECONDS, self._probe)
+        self._due = self._clock.monotonic() + self._probe_seconds
+        self._handle = self._loop.call_later(self._probe_seconds, self._probe)
 
     def _probe(self) -> None:
         now = self._clock.monotonic()

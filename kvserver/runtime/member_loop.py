@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from kvserver import errors, failpoints
@@ -50,6 +50,7 @@ from kvserver.raft import (
     MessageType,
     ProposalDropped,
     RawNode,
+    Ready,
     plan_ready,
 )
 from kvserver.raft.plan import (
@@ -60,6 +61,7 @@ from kvserver.raft.plan import (
     SaveSnapshot,
     SendAfterPersist,
     SendMessages,
+    Step,
 )
 from kvserver.raft.status import Status
 from kvserver.raft.types import DropReason, HardState, Snapshot
@@ -67,6 +69,8 @@ from kvserver.runtime.append_thread import AppendThread
 from kvserver.runtime.storage_duty import StorageDuty
 
 ENTRIES_PER_CLOCK_LOOK = 8
+Plan = Callable[[Ready], Iterable[Step]]
+"""`plan_ready`, or the simulator's, which may end the member between any two steps."""
 
 
 class Network(Protocol):
@@ -123,6 +127,7 @@ class MemberLoop:
         election_timeout_seconds: float,
         on_leader: Callable[[], None],
         log: Logger,
+        plan: Plan = plan_ready,
     ) -> None:
         self.loop = loop
         self.clock = clock
@@ -184,6 +189,7 @@ class MemberLoop:
         self._is_apply_scheduled = False
         self._is_hub_scheduled = False
         self._on_leader = on_leader
+        self._plan = plan
         self._log = log
         self._nospace_raised = False
         self._duties: dict[type, Callable[[Any], None]] = {
@@ -435,7 +441,7 @@ class MemberLoop:
             ready = self.node.ready()
             if ready.soft_state is not None:
                 self._note_leader(ready.soft_state.leader)
-            for step in plan_ready(ready):
+            for step in self._plan(ready):
                 self._duties[type(step)](step)
         self.reads_at_once = self.node.read_index_now() is not None
         self._apply_some()

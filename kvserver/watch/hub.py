@@ -42,7 +42,8 @@ class Hub:
         self.revision = history.revision
         """Everything up to here was told to the hub; live watchers have it all."""
         self.events_sent = 0
-        self.streams: set[WatchStream] = set()
+        self.streams: dict[WatchStream, None] = {}
+        """A dict as an ordered set: what is sent in its order is the same in every replay."""
         self._history = history
         self._header = header
         self._fragment_bytes = fragment_bytes
@@ -56,7 +57,7 @@ class Hub:
 
     def open_stream(self, sink: Sink, authorize: Authorize = allow_all) -> WatchStream:
         stream = WatchStream(self, sink, authorize)
-        self.streams.add(stream)
+        self.streams[stream] = None
         return stream
 
     def notify(self, revision: int, events: Sequence[Event]) -> None:

@@ -80,7 +80,7 @@ class WatchStream:
         for watcher in self.watchers.values():
             self._hub.stop(watcher)
         self.watchers.clear()
-        self._hub.streams.discard(self)
+        self._hub.streams.pop(self, None)
 
     def _create(self, request: rpc_pb2.WatchCreateRequest) -> None:
         hub = self._hub

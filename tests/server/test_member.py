@@ -248,7 +248,7 @@ async def test_hash_of_the_backend_changes_with_its_contents(tmp_path: Path) -> 
 async def test_defragmentation_waits_for_a_job_that_carries_nothing_new(tmp_path: Path) -> None:
     """A flush of marks alone may be under way when everything is durable already."""
     async with running(tmp_path) as member:
-        storage = member.server._storage
+        storage = member.server._core.storage
         await member.kv.Put(rpc_pb2.PutRequest(key=b"k"))
         durable = asyncio.Event()
         storage.when_durable(durable.set)

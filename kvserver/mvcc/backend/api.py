@@ -151,3 +151,15 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Let go of the file. What was not flushed is lost, as in a crash."""
+
+
+class FileBackend(Backend, Protocol):
+    """A backend in a file, as a member's start and the installing of snapshots see it."""
+
+    @property
+    def removed_temporaries(self) -> tuple[str, ...]:
+        """What an earlier process left half-made and opening has removed."""
+
+    def adopt(self, path: str) -> Job:
+        """Let the complete file at `path` take the place of ours: whatever was here is forgotten,
+        the buffers included. No job is under way. Returns the job that closes the old file."""
