@@ -45,6 +45,7 @@ from kvserver.services.metrics import register_metrics
 from kvserver.services.peer_http import PeerHttpApp
 from kvserver.services.peer_side import PeerSide
 from kvserver.services.reflection import Reflection
+from kvserver.services.request_stats import RequestStats
 from kvserver.services.snapshot import SnapshotService
 from kvserver.services.watch import WatchService
 from kvserver.transport import Method, TransportLimits
@@ -140,7 +141,7 @@ class Serving:
         access.require_rules(methods)
         gateway = Gateway(methods, self._transport_log) if config.enable_grpc_gateway else None
         client_app = ClientApp(Door(access, config.cors, config.host_whitelist), gateway, app)
-        return Transport(
+        transport = Transport(
             methods,
             client_app,
             limits,
@@ -148,6 +149,10 @@ class Serving:
             error_status,
             client_app.wants_body_stream,
         )
+        slow_seconds = config.warning_unary_request_duration
+        if slow_seconds > 0:
+            transport.tell_slow_calls(slow_seconds, RequestStats(self._clock, self._log).tell)
+        return transport
 
     def _methods(self, gate: Gate, access: Access) -> Iterator[Method]:
         config, member = self._config, self._member

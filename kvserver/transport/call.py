@@ -13,10 +13,15 @@ from kvserver.transport.grpc_stream import GrpcStream
 class Call(GrpcStream):
     _reader: MessageReader | None = None
     _body: bytes | None = None
+    request = b""
+    """The request's message, once it is whole."""
     _held_bytes = 0
+    is_watched = False
+    """Whether its end will be told (slow_calls.py)."""
 
     def dispatch(self, body: bytes) -> None:
         """The request is complete: runs the handler."""
+        self.request = body
         method = self.method
         method.counters.messages_received += 1
         if method.is_task:

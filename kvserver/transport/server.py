@@ -20,6 +20,7 @@ from kvserver.transport.endpoint import (
 from kvserver.transport.head import HeadFactory
 from kvserver.transport.limits import TransportLimits
 from kvserver.transport.method import Method
+from kvserver.transport.slow_calls import SlowCalls, Tell
 
 ALPN_PROTOCOLS = ["h2", "http/1.1"]
 """What the owner of an SSLContext passes to `set_alpn_protocols`."""
@@ -56,6 +57,8 @@ class Server:
         self._listeners: list[asyncio.Server] = []
         self._endpoints: list[Endpoint] = []
         self._changed: asyncio.Event | None = None
+        self._slow: tuple[float, Tell] | None = None
+        self._slow_calls: SlowCalls | None = None
 
     @property
     def open_streams(self) -> int:
@@ -100,8 +103,14 @@ class Server:
         self._listeners.append(listener)
         return path
 
+    def tell_slow_calls(self, threshold_seconds: float, tell: Tell) -> None:
+        """From the first listener on, `tell` is called for unary calls that took longer."""
+        self._slow = (threshold_seconds, tell)
+
     async def drain(self, grace_seconds: float) -> None:
         """Accepts nothing more, lets open calls end, then closes what is left."""
+        if self._slow_calls is not None:
+            self._slow_calls.stop()
         for listener in self._listeners:
             listener.close()
         self._changed = asyncio.Event()
@@ -138,6 +147,9 @@ class Server:
     ) -> Endpoint:
         if self._wheel is None:
             self._wheel = DeadlineWheel(loop)
+            if self._slow is not None:
+                self._slow_calls = SlowCalls(loop, lambda: self._endpoints, *self._slow)
+                self._slow_calls.start()
         # HTTP/2 without TLS is gRPC only (spec/wire-api.md §3.4).
         heads = HeadFactory(
             self._methods,

@@ -1,0 +1,106 @@
+"""Unary calls that take long, told without a price for those that do not.
+
+A few times per threshold the open calls are looked at. One that has been open for as long as the
+threshold is told about when it ends; so a call may be told to have taken one interval less than it
+did, and one that ends less than an interval beyond the threshold may be missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from kvserver.transport.call import Call
+from kvserver.transport.endpoint import Endpoint
+from kvserver.transport.stream_layer import StreamLayer
+
+LOOKS_PER_THRESHOLD = 5
+INTERVAL_SECONDS_MIN = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class SlowCall:
+    """A unary call that has ended late."""
+
+    path: str
+    peer: str
+    took_seconds: float
+    request: bytes
+    response: bytes | None
+    """None when it was not answered with one."""
+
+
+Tell = Callable[[SlowCall], None]
+
+
+class SlowCalls:
+    """Owner: the loop."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        endpoints: Callable[[], Iterable[Endpoint]],
+        threshold_seconds: float,
+        tell: Tell,
+    ) -> None:
+        self._loop = loop
+        self._endpoints = endpoints
+        self._threshold_seconds = threshold_seconds
+        self._interval_seconds = max(threshold_seconds / LOOKS_PER_THRESHOLD, INTERVAL_SECONDS_MIN)
+        self._tell = tell
+        self._seen: dict[Call, float] = {}
+        """Open calls and when each was seen first; those that are watched have left."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self._timer = self._loop.call_later(self._interval_seconds, self._look)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        before, self._seen = self._seen, {}
+        for call in self._open_calls():
+            since = before.get(call, now)
+            if now - since >= self._threshold_seconds:
+                _watch(call, since, self._tell)
+            else:
+                self._seen[call] = since
+        self.start()
+
+    def _open_calls(self) -> Iterable[Call]:
+        for endpoint in self._endpoints():
+            for connection in endpoint.connections:
+                if isinstance(connection, StreamLayer):
+                    for stream in connection.streams.values():
+                        if isinstance(stream, Call) and not stream.done and not stream.is_watched:
+                            yield stream
+
+
+def _watch(call: Call, since: float, tell: Tell) -> None:
+    """From now on the end of this one call is told about."""
+    call.is_watched = True
+    reply, settle = call.reply, call._settle
+
+    def ended(response: bytes | None) -> None:
+        # The closures and the call hold each other: let go.
+        del call.reply, call._settle
+        took = call.connection.endpoint.loop.time() - since
+        peer = call.peer.address if call.peer is not None else ""
+        tell(SlowCall(call.method.path, peer, took, call.request, response))
+
+    def watched_reply(body: bytes) -> None:
+        if not call.done:
+            reply(body)
+            ended(body)
+
+    def watched_settle(code: int) -> None:
+        settle(code)
+        ended(None)
+
+    call.reply = watched_reply  # type: ignore[method-assign]
+    call._settle = watched_settle  # type: ignore[method-assign]
