@@ -188,9 +188,8 @@ class Client:
             try:
                 return method(request, timeout=seconds, metadata=self._metadata(endpoint))
             except grpc.RpcError as error:
-                # Refused before anything ran: a member that restarted has forgotten its tokens
-                # (spec/auth.md), so asking again with a fresh one repeats nothing.
-                if not self.config.user or code_of(error) is not Code.UNAUTHENTICATED:
+                # Refused before anything ran, so asking again with a fresh one repeats nothing.
+                if not self.config.user or not is_stale(error):
                     raise
                 self._token = None
                 return method(request, timeout=seconds, metadata=self._metadata(endpoint))
@@ -243,10 +242,17 @@ class Client:
                 error = raised
         else:
             error = call
-        if code_of(error) is Code.UNAUTHENTICATED:
+        if is_stale(error):
             self._token = None
         failure = CallFailed.from_rpc(error, str(endpoint), is_write=False)
         return Answer(endpoint, None, failure, clock.seconds())
+
+
+def is_stale(error: grpc.RpcError) -> bool:
+    """The token is worth nothing any more: a member that restarted has forgotten it, or it was
+    signed before the last change of users and roles (spec/auth.md §2, §8)."""
+    is_old = (error.details() or "").endswith("revision of auth store is old")
+    return is_old or code_of(error) is Code.UNAUTHENTICATED
 
 
 class Stopwatch:

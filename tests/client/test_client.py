@@ -150,6 +150,36 @@ def test_a_token_the_member_forgot_is_renewed(guarded: Server) -> None:
 
 
 @pytest.fixture(params=auth_kinds())
+def signing(request, tmp_path: Path) -> Iterator[Server]:
+    """A member whose tokens are signed and hold the auth revision."""
+    key = tmp_path / "token.key"
+    key.write_text("a secret of some length, for tests")
+    flags = [f"--auth-token=jwt,sign-method=HS256,priv-key={key},ttl=10m", "--bcrypt-cost=4"]
+    with running(request.param, tmp_path, flags=flags) as [one]:
+        client = one.client()
+        enable_auth(client)
+        client.close()
+        yield one
+
+
+def test_a_token_from_before_a_change_of_roles_is_renewed(signing: Server) -> None:
+    """spec/auth.md §2: each change makes older signed tokens worthless."""
+    client, other = signed_in(signing, "root"), signed_in(signing, "root")
+    read = rpc_pb2.RangeRequest(key=b"/other")
+
+    def change(role: str) -> None:
+        other.write(lambda s: s.auth.RoleAdd, rpc_pb2.AuthRoleAddRequest(name=role), 5)
+
+    client.read(lambda s: s.kv.Range, read, 5)
+    change("one")
+    assert client.read(lambda s: s.kv.Range, read, 5).count == 0
+    change("two")
+    client.write(lambda s: s.kv.Put, put(b"/other"), 5)
+    client.close()
+    other.close()
+
+
+@pytest.fixture(params=auth_kinds())
 def open_server(request, tmp_path: Path) -> Iterator[Server]:
     with running(request.param, tmp_path) as [one]:
         yield one

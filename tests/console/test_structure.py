@@ -29,6 +29,12 @@ PURE = [
     "roles.py",
     "serving/member.py",
     "serving/ports.py",
+    "users/commands.py",
+    "users/demands.py",
+    "users/lint.py",
+    "users/preflight.py",
+    "users/rules.py",
+    "users/spans.py",
 ]
 
 

@@ -21,11 +21,13 @@ import grpc
 
 from kvserver.client import Client, ClientConfig, Endpoint
 from kvserver.proto import rpc_pb2
+from tests.support.etcd_binaries import find_etcd35
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS_MAX = 30.0
 
 ETCD = "etcd"
+ETCD35 = "etcd-3.5"
 KEYDECK = "keydeck"
 
 
@@ -41,9 +43,19 @@ def cluster_kinds() -> list[str]:
     return [kind for kind in kinds() if kind != KEYDECK]
 
 
+def with_etcd35() -> list[str]:
+    """The same and, where it is at hand, etcd 3.5: for what changed between the two."""
+    named = kinds()
+    return [*named, ETCD35] if ETCD in named and find_etcd35() else named
+
+
 def program(kind: str) -> list[str]:
     if kind == KEYDECK:
         return [sys.executable, "-m", "kvserver"]
+    if kind == ETCD35:
+        release = find_etcd35()
+        assert release, "etcd 3.5 is not at hand"
+        return [str(release.etcd)]
     found = shutil.which("etcd")
     assert found, "these tests need a real etcd: no program named etcd is on PATH"
     return [found]
