@@ -220,7 +220,7 @@ class Core:
         urls = tuple(config.initial_advertise_peer_urls)
         identity = Identity(found.member_id, found.cluster_id, urls)
         network = self.network = around.make_network(identity, member, cluster.note_removed)
-        member.network = network
+        member.mailbox.network = network
         member.install = Installer(
             storage=storage,
             background=background,

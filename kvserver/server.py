@@ -114,7 +114,7 @@ class MemberServer:
             clock=self._clock,
             identity=identity,
             tls=peer_dialling_tls(self._config),
-            raft=member,
+            raft=member.mailbox,
             on_removed=on_removed,
             log=self._log,
         )

@@ -36,7 +36,7 @@ class AppliedState:
         self._storage.release_log()
 
     def report_snapshot(self, member: int, is_success: bool) -> None:
-        self._member.report_snapshot(member, is_success)
+        self._member.mailbox.report_snapshot(member, is_success)
 
     def report_unreachable(self, member: int) -> None:
-        self._member.report_unreachable(member)
+        self._member.mailbox.report_unreachable(member)

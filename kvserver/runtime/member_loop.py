@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from kvserver import errors, failpoints
 from kvserver.apply.applier import Applier
@@ -22,9 +22,6 @@ from kvserver.apply.redacted import redacted
 from kvserver.auth.identity import NOBODY, Identity
 from kvserver.clock import Clock
 from kvserver.limits import (
-    PEER_FOREIGN_PROPOSALS_MAX,
-    PEER_STREAM_MESSAGES_MAX,
-    READ_RETRY_SECONDS,
     SLICE_SECONDS_MAX,
     SLOW_APPLY_SECONDS,
     UNAPPLIED_ENTRIES_MAX,
@@ -39,7 +36,6 @@ from kvserver.member.proposal import (
     Waiter,
     WaitingProposals,
 )
-from kvserver.member.reads import ReadQueue
 from kvserver.membership.ids import RequestIds
 from kvserver.proto import rpc_pb2
 from kvserver.raft import (
@@ -47,8 +43,6 @@ from kvserver.raft import (
     ConfChangeType,
     Entry,
     EntryType,
-    Message,
-    MessageType,
     ProposalDropped,
     RawNode,
     Ready,
@@ -67,42 +61,14 @@ from kvserver.raft.plan import (
 from kvserver.raft.status import Status
 from kvserver.raft.types import DropReason, HardState, Snapshot
 from kvserver.runtime.append_thread import AppendThread
+from kvserver.runtime.counters import Counters
+from kvserver.runtime.mailbox import Mailbox
+from kvserver.runtime.read_duty import ReadDuty
 from kvserver.runtime.storage_duty import StorageDuty
 
 ENTRIES_PER_CLOCK_LOOK = 8
 Plan = Callable[[Ready], Iterable[Step]]
 """`plan_ready`, or the simulator's, which may end the member between any two steps."""
-
-
-class Network(Protocol):
-    """The other members, as the loop sees them (peers/network.py)."""
-
-    def send(self, messages: Sequence[Message]) -> None: ...
-
-    def active_since(self, number: int) -> float | None: ...
-
-
-class NoNetwork:
-    """A member alone has nobody to talk to."""
-
-    def send(self, messages: Sequence[Message]) -> None:
-        raise errors.FatalError(f"a member alone cannot send {messages[0].type.name}")
-
-    def active_since(self, number: int) -> float | None:
-        return None
-
-
-class Counters:
-    """What the loop counts for the metrics."""
-
-    def __init__(self) -> None:
-        self.proposals_failed = 0
-        self.leader_changes = 0
-        self.slow_applies = 0
-        self.read_indexes_failed = 0
-        self.slow_read_indexes = 0
-        self.late_ticks = 0
-        self.leases_expired = 0
 
 
 class MemberLoop:
@@ -145,7 +111,6 @@ class MemberLoop:
         self.counters = Counters()
         self.applied_index = applied_index
         self.applied_term = 0
-        self.network: Network = NoNetwork()
         self.leader = 0
         self.is_leader = False
         self.is_learner = False
@@ -171,18 +136,14 @@ class MemberLoop:
         self._waiting = WaitingProposals()
         self._forwarded = ForwardedProposals()
         self._conf_waiters: dict[int, tuple[Waiter, float]] = {}
-        self._inbox: list[Message] = []
-        self._held: deque[tuple[float, Message]] = deque()
-        """Proposals of others that found no leader here."""
-        self._unsent: deque[SendAfterPersist | InstallSnapshot] = deque()
-        """Steps that wait for the disk, in their order."""
         self.install: Callable[[Snapshot, Callable[[], None]], None] | None = None
         """Puts a received snapshot in the place of the state machines, then calls back."""
-        self._persisted_number = 0
+        self.mailbox = Mailbox(node, self.wake, self._install)
         self._applies_before_sending = False
         self._leader_since = 0.0
         self._leader_watchers: list[asyncio.Future[None]] = []
-        self._reads = ReadQueue()
+        self._reads = ReadDuty(loop, clock, node, request_ids, self.counters, self.wake)
+        self._read_queue = self._reads.queue
         self._to_apply: deque[Entry] = deque()
         self._appends_under_way = 0
         self._late_hard_state: HardState | None = None
@@ -197,10 +158,10 @@ class MemberLoop:
             AppendEntries: self._append_entries,
             ApplyEntries: self._apply_entries,
             NotifyReadStates: self._notify_read_states,
-            SendMessages: self._send_messages,
+            SendMessages: self.mailbox.send,
             SendAfterPersist: self._send_after_persist,
             SaveSnapshot: self._save_snapshot,
-            InstallSnapshot: self._install_snapshot,
+            InstallSnapshot: self.mailbox.install,
         }
 
     # -- proposing
@@ -267,8 +228,8 @@ class MemberLoop:
         self._is_turn_scheduled = False
         if self.is_stopped:
             return
-        if self._inbox:
-            self._step_inbox()
+        if self.mailbox.inbox:
+            self.mailbox.step_inbox(self._now)
         if self._new:
             # Raft's own word: what was stepped just now may have ended our leadership, and a waiter
             # at an index that another leader fills would apply its request in the place of theirs.
@@ -277,10 +238,8 @@ class MemberLoop:
                     self._propose_new()
             elif self.node.leader:
                 self._forward_new()
-        if self._reads.has_waiting and self.leader and not self._reads.is_asking:
-            context = self._read_context()
-            self._reads.open_round(context, self._now)
-            self.node.read_index(context)
+        if self._read_queue.has_waiting and self.leader:
+            self._reads.ask(self._now)
         self.run_ready()
 
     def _propose_new(self) -> None:
@@ -328,80 +287,18 @@ class MemberLoop:
 
     # -- other members
 
-    def receive(self, messages: Sequence[Message]) -> None:
-        """What other members say; taken in at the next turn. Too much of it is dropped: raft
-        repeats what matters."""
-        if self.is_stopped or len(self._inbox) >= PEER_STREAM_MESSAGES_MAX:
-            return
-        self._inbox.extend(messages)
-        self.wake()
-
-    def _step_inbox(self) -> None:
-        inbox, self._inbox = self._inbox, []
-        step = self.node.step
-        for message in inbox:
-            if message.type is MessageType.PROPOSE:
-                self._step_proposal(message)
-            else:
-                step(message)
-
-    def _step_proposal(self, message: Message) -> None:
-        """Somebody's forwarded proposal waits here while there is no leader (spec/raft.md §8)."""
-        try:
-            self.node.step(message)
-        except ProposalDropped as dropped:
-            is_passing = dropped.reason in (DropReason.NO_LEADER, DropReason.CANDIDATE)
-            if is_passing and len(self._held) < PEER_FOREIGN_PROPOSALS_MAX:
-                self._held.append((self._now, message))
-
-    def report_unreachable(self, member: int) -> None:
-        if not self.is_stopped:
-            self.node.report_unreachable(member)
-            self.wake()
-
-    def report_snapshot(self, member: int, is_success: bool) -> None:
-        if not self.is_stopped:
-            self.node.report_snapshot(member, is_success)
-            self.wake()
-
-    def _send_messages(self, step: SendMessages) -> None:
-        self.network.send(step.messages)
-
     def _send_after_persist(self, step: SendAfterPersist) -> None:
         """A conf change takes effect before we vouch for what follows it (spec/raft.md §2)."""
         if self._applies_before_sending:
             self._applies_before_sending = False
             while self._to_apply:
                 self._apply_slice(self._to_apply)
-        if step.after_persist <= self._persisted_number:
-            self.network.send(step.messages)
-        else:
-            self._unsent.append(step)
-
-    def _send_persisted(self) -> None:
-        messages: list[Message] = []
-        installs: list[InstallSnapshot] = []
-        while self._unsent and self._unsent[0].after_persist <= self._persisted_number:
-            step = self._unsent.popleft()
-            if isinstance(step, InstallSnapshot):
-                installs.append(step)
-            else:
-                messages += step.messages
-        if messages:
-            self.network.send(messages)
-        for install in installs:
-            self._install(install.snapshot)
+        self.mailbox.send_after_persist(step)
 
     # -- snapshots of the leader
 
     def _save_snapshot(self, step: SaveSnapshot) -> None:
         self._storage.save_received(step.snapshot)
-
-    def _install_snapshot(self, step: InstallSnapshot) -> None:
-        if step.after_persist <= self._persisted_number:
-            self._install(step.snapshot)
-        else:
-            self._unsent.append(step)
 
     def _install(self, snapshot: Snapshot) -> None:
         """Entries that wait to be applied are in it."""
@@ -466,9 +363,7 @@ class MemberLoop:
             return
         self._storage.note_append(took_seconds)
         self.node.persisted(number)
-        self._persisted_number = number
-        if self._unsent:
-            self._send_persisted()
+        self.mailbox.persisted(number)
         self._turn()
 
     def _apply_entries(self, step: ApplyEntries) -> None:
@@ -480,17 +375,14 @@ class MemberLoop:
 
     def _notify_read_states(self, step: NotifyReadStates) -> None:
         for state in step.read_states:
-            self._reads.confirm(state.context, state.index)
+            self._read_queue.confirm(state.context, state.index)
 
     def _note_leader(self, leader: int) -> None:
         if leader and leader != self.leader:
             self.counters.leader_changes += 1
             self._leader_since = self._now
-            self._reads.fail_unconfirmed(errors.LeaderChanged())
-            if self._held:
-                self._inbox += [message for _, message in self._held]
-                self._held.clear()
-                self.wake()
+            self._read_queue.fail_unconfirmed(errors.LeaderChanged())
+            self.mailbox.release_held()
         self.leader = leader
         watchers, self._leader_watchers = self._leader_watchers, []
         for watcher in watchers:
@@ -509,7 +401,7 @@ class MemberLoop:
         queue = self._to_apply
         if queue and not self.is_stopped:
             self._apply_slice(queue)
-        self._reads.run(self.applied_index)
+        self._read_queue.run(self.applied_index)
         if queue and not self._is_apply_scheduled:
             self._is_apply_scheduled = True
             self.loop.call_soon(self._apply_some)
@@ -627,9 +519,6 @@ class MemberLoop:
     def has_leader(self) -> bool:
         return self.leader != 0
 
-    def _read_context(self) -> bytes:
-        return self.request_ids.next().to_bytes(8, "big")
-
     def can_read_now(self) -> bool:
         return self.reads_at_once
 
@@ -638,38 +527,13 @@ class MemberLoop:
         if self.can_read_now():
             return answer()
 
-        def run(error: errors.RequestError | None) -> None:
-            try:
-                if error is not None:
-                    raise error
-                reply = answer()
-            except errors.RequestError as refusal:
-                call.fail(refusal.code, refusal.message)
-            else:
-                if reply is not None:
-                    call.reply(reply)
-
-        self._reads.add(run, self.clock.monotonic())
-        self.wake()
+        self._reads.answer_later(call, answer)
         return None
 
     async def readable(self) -> None:
         """Wait until a linearizable read may run here. Raises `RequestError`."""
-        if self.can_read_now():
-            return
-        future: asyncio.Future[None] = self.loop.create_future()
-
-        def run(error: errors.RequestError | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
-
-        self._reads.add(run, self.clock.monotonic())
-        self.wake()
-        await future
+        if not self.can_read_now():
+            await self._reads.wait()
 
     # -- watching
 
@@ -715,21 +579,11 @@ class MemberLoop:
         self.counters.proposals_failed += self._forwarded.expire(before, self._timeout_of)
         self._expire_new(before)
         self._expire_conf_changes(before)
-        while self._held and self._held[0][0] < before:
-            self._held.popleft()
-        self._reads.expire(before)
-        self._ask_again(now)
+        self.mailbox.expire(before)
+        self._read_queue.expire(before)
+        if self.leader:
+            self._reads.ask_again(now)
         self.wake()
-
-    def _ask_again(self, now: float) -> None:
-        """Reads whose question or answer went lost (spec/kv.md E2)."""
-        if not self.leader:
-            return
-        for old in self._reads.unanswered(now - READ_RETRY_SECONDS):
-            self.counters.slow_read_indexes += 1
-            context = self._read_context()
-            self._reads.ask_again(old, context, now)
-            self.node.read_index(context)
 
     def _timeout_of(self, started_at: float) -> errors.RequestError:
         """What a write of unknown outcome is told (spec/kv.md E5)."""
@@ -737,7 +591,7 @@ class MemberLoop:
         if earliest <= started_at <= self._leader_since:
             return errors.TimeoutDueToLeaderFail()
         is_remote = self.leader not in (0, self.member_id)
-        if is_remote and self.network.active_since(self.leader) is None:
+        if is_remote and self.mailbox.network.active_since(self.leader) is None:
             return errors.TimeoutDueToConnectionLost()
         return errors.Timeout()
 
@@ -768,6 +622,7 @@ class MemberLoop:
     def stop(self) -> None:
         """Take no more; tell everybody who waits (spec/kv.md E6)."""
         self.is_stopped = True
+        self.mailbox.is_stopped = True
         self._refusal = errors.Stopped
         new, self._new = self._new, []
         for proposal in new:
@@ -777,7 +632,7 @@ class MemberLoop:
         waiters, self._conf_waiters = list(self._conf_waiters.values()), {}
         for waiter, _ in waiters:
             waiter.fail(errors.Stopped.code, errors.Stopped.message)
-        self._reads.fail_all(errors.Stopped())
+        self._read_queue.fail_all(errors.Stopped())
 
 
 def _shown(entry: Entry) -> str:

@@ -1,0 +1,141 @@
+"""What goes to other members and comes from them, between the network and raft.
+
+Messages that come are stepped at the member's next turn. Those that vouch for something wait until
+it is on the disk, in the order raft gave them; a received snapshot is installed in the same order.
+Owner: the loop.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from kvserver import errors
+from kvserver.limits import PEER_FOREIGN_PROPOSALS_MAX, PEER_STREAM_MESSAGES_MAX
+from kvserver.raft import Message, MessageType, ProposalDropped, RawNode, Snapshot
+from kvserver.raft.plan import InstallSnapshot, SendAfterPersist, SendMessages
+from kvserver.raft.types import DropReason
+
+
+class Network(Protocol):
+    """The other members, as the loop sees them (peers/network.py)."""
+
+    def send(self, messages: Sequence[Message]) -> None: ...
+
+    def active_since(self, number: int) -> float | None: ...
+
+
+class NoNetwork:
+    """A member alone has nobody to talk to."""
+
+    def send(self, messages: Sequence[Message]) -> None:
+        raise errors.FatalError(f"a member alone cannot send {messages[0].type.name}")
+
+    def active_since(self, number: int) -> float | None:
+        return None
+
+
+class Mailbox:
+    """One member's post."""
+
+    def __init__(
+        self, node: RawNode, wake: Callable[[], None], install: Callable[[Snapshot], None]
+    ) -> None:
+        self.network: Network = NoNetwork()
+        self.is_stopped = False
+        self.inbox: list[Message] = []
+        """For the next turn."""
+        self.unsent: deque[SendAfterPersist | InstallSnapshot] = deque()
+        """Steps that wait for the disk, in their order."""
+        self._node = node
+        self._wake = wake
+        self._install = install
+        self._held: deque[tuple[float, Message]] = deque()
+        """Proposals of others that found no leader here, and since when."""
+        self._persisted_number = 0
+
+    # -- in
+
+    def receive(self, messages: Sequence[Message]) -> None:
+        """What other members say; taken in at the next turn. Too much of it is dropped: raft
+        repeats what matters."""
+        if self.is_stopped or len(self.inbox) >= PEER_STREAM_MESSAGES_MAX:
+            return
+        self.inbox.extend(messages)
+        self._wake()
+
+    def step_inbox(self, now: float) -> None:
+        inbox, self.inbox = self.inbox, []
+        step = self._node.step
+        for message in inbox:
+            if message.type is MessageType.PROPOSE:
+                self._step_proposal(message, now)
+            else:
+                step(message)
+
+    def _step_proposal(self, message: Message, now: float) -> None:
+        """Somebody's forwarded proposal waits here while there is no leader (spec/raft.md §8)."""
+        try:
+            self._node.step(message)
+        except ProposalDropped as dropped:
+            is_passing = dropped.reason in (DropReason.NO_LEADER, DropReason.CANDIDATE)
+            if is_passing and len(self._held) < PEER_FOREIGN_PROPOSALS_MAX:
+                self._held.append((now, message))
+
+    def release_held(self) -> None:
+        """There is a leader now."""
+        if self._held:
+            self.inbox += [message for _, message in self._held]
+            self._held.clear()
+            self._wake()
+
+    def expire(self, before: float) -> None:
+        """Whoever sent a proposal that waits since before `before` has given it up."""
+        while self._held and self._held[0][0] < before:
+            self._held.popleft()
+
+    def report_unreachable(self, member: int) -> None:
+        if not self.is_stopped:
+            self._node.report_unreachable(member)
+            self._wake()
+
+    def report_snapshot(self, member: int, is_success: bool) -> None:
+        if not self.is_stopped:
+            self._node.report_snapshot(member, is_success)
+            self._wake()
+
+    # -- out
+
+    def send(self, step: SendMessages) -> None:
+        self.network.send(step.messages)
+
+    def send_after_persist(self, step: SendAfterPersist) -> None:
+        if step.after_persist <= self._persisted_number:
+            self.network.send(step.messages)
+        else:
+            self.unsent.append(step)
+
+    def install(self, step: InstallSnapshot) -> None:
+        if step.after_persist <= self._persisted_number:
+            self._install(step.snapshot)
+        else:
+            self.unsent.append(step)
+
+    def persisted(self, number: int) -> None:
+        """Everything of the Readys up to `number` is on the disk: what rests on it may go."""
+        self._persisted_number = number
+        if not self.unsent:
+            return
+        messages: list[Message] = []
+        installs: list[InstallSnapshot] = []
+        while self.unsent and self.unsent[0].after_persist <= number:
+            step = self.unsent.popleft()
+            if isinstance(step, InstallSnapshot):
+                installs.append(step)
+            else:
+                messages += step.messages
+        if messages:
+            self.network.send(messages)
+        for install in installs:
+            self._install(install.snapshot)
