@@ -26,7 +26,7 @@ from kvserver.proto import membership_pb2
 from kvserver.raft import ConfState
 from kvserver.runtime.member_loop import MemberLoop
 from kvserver.runtime.storage_duty import StorageDuty
-from kvserver.version import CLUSTER_VERSION
+from kvserver.version import SERVER_VERSION
 
 FAST_FORWARD_PEERS_MIN = 2
 FAST_FORWARD_SECONDS_MAX = 5.0
@@ -68,8 +68,11 @@ class ClusterDuties:
             member_id=self._member_id,
             members=self._membership.members,
             current=lambda: self._membership.version,
+            downgrade_target=lambda: self._membership.downgrade_target,
+            downgrade_check_seconds=self._config.downgrade_check_time,
             is_leader=lambda: member.is_leader and not member.is_stopped,
             propose=self._propose_version,
+            end_downgrade=self._end_downgrade,
         )
 
     def start(self) -> None:
@@ -155,16 +158,24 @@ class ClusterDuties:
     # -- what is told through raft
 
     def became_leader(self) -> None:
+        self._versions.start(self._loop)
         if not self._is_alone:
-            self._versions.start(self._loop)
             return
-        if self._membership.version != CLUSTER_VERSION:
-            self._propose_version(CLUSTER_VERSION)
+        wanted = self._versions.wanted([SERVER_VERSION])
+        if wanted is not None:
+            self._propose_version(wanted)
         self._publish_attributes()
 
     def _propose_version(self, version: str) -> None:
         request = membership_pb2.ClusterVersionSetRequest(ver=version)
         self._propose(Kind.CLUSTER_VERSION_SET, request, None)
+
+    def _end_downgrade(self) -> None:
+        self._log.info(
+            "the cluster has been downgraded", target_version=self._membership.downgrade_target
+        )
+        request = membership_pb2.DowngradeInfoSetRequest(enabled=False)
+        self._propose(Kind.DOWNGRADE_INFO_SET, request, None)
 
     def _publish_attributes(self) -> None:
         """Tell the cluster our name and client URLs (spec/cluster.md §2.1)."""

@@ -28,6 +28,7 @@ from kvserver.services.access import Access
 from kvserver.services.auth import AuthService
 from kvserver.services.cluster import ClusterService
 from kvserver.services.concurrency import Queues
+from kvserver.services.downgrade import DowngradeService
 from kvserver.services.election import ElectionService
 from kvserver.services.gate import Gate, error_status
 from kvserver.services.gateway import ClientApp, Door, Gateway
@@ -177,6 +178,7 @@ class Serving:
         )
         yield from ClusterService(member, gate, self._changes).methods(size)
         yield from MaintenanceService(member, self._storage, background, gate, access).methods(size)
+        yield from DowngradeService(member, gate).methods(size)
         yield from self._snapshots.methods(size)
         yield from AuthService(
             member, member.applier.auth, access, gate, self._hashing, self._bcrypt_cost

@@ -100,7 +100,7 @@ class Applier:
             Kind.ALARM: self._alarm,
             Kind.CLUSTER_VERSION_SET: self._cluster_version_set,
             Kind.CLUSTER_MEMBER_ATTR_SET: self._cluster_member_attr_set,
-            Kind.DOWNGRADE_INFO_SET: self._nothing,
+            Kind.DOWNGRADE_INFO_SET: self._downgrade_info_set,
             Kind.DOWNGRADE_VERSION_TEST: self._nothing,
             Kind.RANGE: self._nothing,
             Kind.LEGACY: self._legacy,
@@ -249,6 +249,12 @@ class Applier:
     ) -> Result:
         attributes = request.member_attributes
         self.membership.set_attributes(request.member_ID, attributes.name, attributes.client_urls)
+        return self.store.revision, b""
+
+    def _downgrade_info_set(
+        self, request: membership_pb2.DowngradeInfoSetRequest, now: float
+    ) -> Result:
+        self.membership.set_downgrade(request.ver if request.enabled else "")
         return self.store.revision, b""
 
     def _legacy(self, request: legacy_pb2.Request, now: float) -> Result:

@@ -7,6 +7,7 @@ many learners; remove and update: unknown; update: another member's URL.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
@@ -41,6 +42,8 @@ class Membership:
         self._members: dict[int, Member] = {}
         self._removed: set[int] = set()
         self.version: str | None = None
+        self.downgrade_target = ""
+        """The version that the cluster is being taken down to, or "" (spec/cluster.md §6.4)."""
 
     def restore(self) -> None:
         """Read everything back from the backend."""
@@ -51,6 +54,9 @@ class Membership:
         self._removed = {int(key, 16) for key, _ in self._tables.items("members_removed")}
         version = self._tables.get_from("cluster", b"clusterVersion")
         self.version = version.decode() if version else None
+        downgrade = json.loads(self._tables.get_from("cluster", b"downgrade") or b"{}")
+        is_enabled = bool(downgrade.get("enabled"))
+        self.downgrade_target = str(downgrade.get("target-version", "")) if is_enabled else ""
 
     # -- reading
 
@@ -132,6 +138,14 @@ class Membership:
     def set_version(self, version: str) -> None:
         self.version = version
         self._tables.put("cluster", b"clusterVersion", version.encode())
+
+    def set_downgrade(self, target: str) -> None:
+        """Begin to take the cluster down to `target`, as "3.6.0"; "" ends that."""
+        self.downgrade_target = target
+        # In the words of etcd's own record (spec/bbolt.md §3.2).
+        fields = {"target-version": target, "enabled": True} if target else {"enabled": False}
+        record = json.dumps(fields, separators=(",", ":")).encode()
+        self._tables.put("cluster", b"downgrade", record)
 
     def _save(self, member: Member) -> None:
         self._members[member.id] = member

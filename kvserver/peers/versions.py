@@ -1,5 +1,5 @@
 """The leader's watch over the members' versions: the cluster's is their minimum and never falls
-(spec/cluster.md §6.1)."""
+(spec/cluster.md §6.1), unless a downgrade takes it down by one minor version (§6.4)."""
 
 from __future__ import annotations
 
@@ -31,6 +31,18 @@ def next_version(current: str | None, versions: Iterable[str | None]) -> str | N
     return f"{lowest[0]}.{lowest[1]}.0"
 
 
+def previous_minor(version: str) -> str:
+    """The only version a cluster may be taken down to: 3.6.0 for 3.7.0."""
+    major, minor = minor_version(version) or (0, 0)
+    return f"{major}.{minor - 1}.0"
+
+
+def is_downgraded(target: str, versions: Iterable[str | None]) -> bool:
+    """Whether every member runs a release of the version that was aimed at."""
+    wanted = minor_version(target)
+    return all(version is not None and minor_version(version) == wanted for version in versions)
+
+
 class VersionMonitor:
     """Asks every member's /version, while this one leads. Owner: the loop."""
 
@@ -41,8 +53,11 @@ class VersionMonitor:
         member_id: int,
         members: Callable[[], list[Member]],
         current: Callable[[], str | None],
+        downgrade_target: Callable[[], str],
+        downgrade_check_seconds: float,
         is_leader: Callable[[], bool],
         propose: Callable[[str], None],
+        end_downgrade: Callable[[], None],
     ) -> None:
         self._client = client
         self._member_id = member_id
@@ -50,6 +65,9 @@ class VersionMonitor:
         self._current = current
         self._is_leader = is_leader
         self._propose = propose
+        self._downgrade_target = downgrade_target
+        self._downgrade_check_seconds = downgrade_check_seconds
+        self._end_downgrade = end_downgrade
         self._task: asyncio.Task[None] | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -62,12 +80,34 @@ class VersionMonitor:
             self._task.cancel()
 
     async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_versions())
+            group.create_task(self._follow_downgrade())
+
+    async def _follow_versions(self) -> None:
         while self._is_leader():
-            versions = await asyncio.gather(*map(self._version_of, self._members()))
-            wanted = next_version(self._current(), versions) if versions else None
+            versions = await self._versions()
+            wanted = self.wanted(versions) if versions else None
             if wanted is not None and self._is_leader():
                 self._propose(wanted)
             await asyncio.sleep(VERSION_POLL_SECONDS)
+
+    def wanted(self, versions: Iterable[str | None]) -> str | None:
+        """What the cluster version should become, if anything."""
+        current, target = self._current(), self._downgrade_target()
+        if target and current is not None:
+            return target if target == previous_minor(current) else None
+        return next_version(current, versions)
+
+    async def _follow_downgrade(self) -> None:
+        while self._is_leader():
+            await asyncio.sleep(self._downgrade_check_seconds)
+            target = self._downgrade_target()
+            if target and is_downgraded(target, await self._versions()) and self._is_leader():
+                self._end_downgrade()
+
+    async def _versions(self) -> list[str | None]:
+        return await asyncio.gather(*map(self._version_of, self._members()))
 
     async def _version_of(self, member: Member) -> str | None:
         if member.id == self._member_id:

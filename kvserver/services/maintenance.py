@@ -1,7 +1,7 @@
 """The Maintenance service of one member: Status, Alarm, Defragment, Hash, HashKV
 (spec/maintenance.md).
 
-Downgrade comes with the cluster and answers UNIMPLEMENTED until then.
+Snapshot and Downgrade have files of their own.
 """
 
 from __future__ import annotations
@@ -80,6 +80,9 @@ class MaintenanceService:
             storageVersion=member.storage_version,
             dbSizeQuota=member.quota_bytes,
         )
+        target = member.membership.downgrade_target
+        response.downgradeInfo.enabled = bool(target)
+        response.downgradeInfo.targetVersion = target
         response.downgradeInfo.SetInParent()
         response.errors.extend(self._errors(status.leader))
         return member.header(member.store.revision) + response.SerializeToString()

@@ -166,12 +166,13 @@ class PeerSide:
     # -- downgrades
 
     async def _downgrade_enabled(self, request: HttpRequest) -> HttpResponse:
-        """Never, in this release; a joiner asks."""
+        """A joiner asks."""
         try:
             await self._member.readable()
         except errors.RequestError as error:
             return _text(500, f"failed linearized read: {error.message}")
-        return HttpResponse(200, {"Content-Type": "text/plain; charset=utf-8"}, b"false")
+        answer = b"true" if self._member.membership.downgrade_target else b"false"
+        return HttpResponse(200, {"Content-Type": "text/plain; charset=utf-8"}, answer)
 
 
 def _text(status: int, text: str, **headers: str) -> HttpResponse:

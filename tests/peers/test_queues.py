@@ -13,7 +13,7 @@ from kvserver.mvcc.backend.memory import MemoryBackend
 from kvserver.peers.frames import EntryCache, MessageReader, MessageWriter
 from kvserver.peers.network import is_peer_url, without_stale_acknowledgements
 from kvserver.peers.outgoing import OutgoingStream
-from kvserver.peers.versions import next_version
+from kvserver.peers.versions import is_downgraded, next_version
 from kvserver.raft import Message, MessageType
 
 
@@ -101,6 +101,21 @@ def test_the_cluster_version_is_the_least_and_never_falls(
 ) -> None:
     """spec/cluster.md §6.1; spec/peer.md case 21."""
     assert next_version(current, versions) == wanted
+
+
+@pytest.mark.parametrize(
+    ("target", "versions", "is_over"),
+    [
+        ("3.6.0", ["3.6.4", "3.6.0"], True),
+        ("3.6.0", ["3.6.4", "3.7.1"], False),
+        ("3.6.0", ["3.6.4", None], False),
+    ],
+)
+def test_a_downgrade_is_over_when_all_members_are_of_the_target(
+    target: str, versions: list[str | None], is_over: bool
+) -> None:
+    """spec/cluster.md §6.4."""
+    assert is_downgraded(target, versions) is is_over
 
 
 @pytest.mark.parametrize(
