@@ -34,8 +34,14 @@ class Etcdctl:
             start.append(f"--user={shell_word(self.user.encode())}")
         return " ".join([*start, *words])
 
-    def get(self, key: bytes, revision: int = 0) -> str:
-        rev = [f"--rev={revision}"] if revision else []
+    def at(self, endpoint: str) -> Etcdctl:
+        """The same, asking one member only."""
+        return Etcdctl((endpoint,), self.user)
+
+    def get(self, key: bytes, revision: int = 0, *, consistency: str = "") -> str:
+        """`consistency`: l, s, or etcdctl's default."""
+        rev = [f"--consistency={consistency}"] if consistency else []
+        rev += [f"--rev={revision}"] if revision else []
         if b"\0" in key:
             return self._txn("", " ".join(["get", *rev, go_string(key)]))
         return self.line("get", *rev, *_operand(key))

@@ -20,7 +20,14 @@ class Scan:
     """One reading of a range's history, oldest event first. Ask `covered` after iterating."""
 
     def __init__(
-        self, client: Client, keys: KeyRange, *, start: int, until: int, known_last: int = 0
+        self,
+        client: Client,
+        keys: KeyRange,
+        *,
+        start: int,
+        until: int,
+        known_last: int = 0,
+        seconds: float = HISTORY_SECONDS,
     ) -> None:
         self._until = until
         self._replay = Replay(
@@ -29,7 +36,7 @@ class Scan:
             wire_end(keys),
             start=start,
             until=until,
-            seconds=HISTORY_SECONDS,
+            seconds=seconds,
             known_last=known_last,
             has_prev=True,
         )

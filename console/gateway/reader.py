@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from console.gateway import wire
 from console.gateway.clients import clients
 from console.gateway.errors import Denied, TooLarge, domain_error
-from console.gateway.events import Scan, compact_revision
+from console.gateway.events import HISTORY_SECONDS, Scan, compact_revision
 from console.gateway.feed import Feed
 from console.gateway.records import History, Key, LeaseList, LeaseTime, Listing
 from console.gateway.wire import STATUS_SECONDS
@@ -77,9 +77,11 @@ class Reader:
         scan = Scan(self._client, keys, start=start, until=until, known_last=known_last)
         return scan.newest()
 
-    def scan(self, keys: KeyRange, *, start: int, until: int) -> Scan:
+    def scan(
+        self, keys: KeyRange, *, start: int, until: int, seconds: float = HISTORY_SECONDS
+    ) -> Scan:
         """The same event by event, for who keeps less than the events."""
-        return Scan(self._client, keys, start=start, until=until)
+        return Scan(self._client, keys, start=start, until=until, seconds=seconds)
 
     def compacted(self, keys: KeyRange, newest: int) -> int:
         return compact_revision(self._client, keys, newest)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillBusy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -249,7 +249,7 @@ class Worker:
 
 def defragment_command(cluster: Cluster, member: Member) -> str:
     where = member.reached_at or next(iter(member.endpoints), "")
-    return replace(etcdctl_for(cluster), endpoints=(where,)).line("defrag")
+    return etcdctl_for(cluster).at(where).line("defrag")
 
 
 def _failed_as(error: ClusterError) -> str:

@@ -10,11 +10,12 @@ from django.shortcuts import redirect, render
 
 from console.access import allow
 from console.audit.record import etcdctl_for, note
-from console.gateway import upkeep
-from console.maintenance.plan import MemberHash, Sizes, verdict
+from console.gateway import Reader, upkeep
+from console.maintenance.plan import MemberHash, Sizes
+from console.maintenance.preflight import MEANINGS, REMEDIES
 from console.maintenance.present import job_context
 from console.models import Job
-from console.overview.health import Row
+from console.overview.health import Alarm, Health, Row
 from console.overview.sampler import sampler
 from console.roles import Role
 
@@ -47,6 +48,7 @@ def live_context(request: HttpRequest) -> dict[str, Any]:
     return {
         "health": health,
         "rows": [member_row(row, health.alarms) for row in health.rows],
+        "alarms": [told(alarm) for alarm in health.alarms],
         "jobs": [job_context(job) for job in jobs],
         "may_act": not request.cluster.is_read_only,
     }
@@ -59,6 +61,16 @@ def member_row(row: Row, alarms: tuple[Any, ...]) -> dict[str, Any]:
         "member": row.member,
         "sizes": Sizes.of(status) if status else None,
         "alarms": [alarm.kind for alarm in alarms if alarm.member_id == row.member.id],
+    }
+
+
+def told(alarm: Alarm) -> dict[str, Any]:
+    """An alarm with what it means; only the two known kinds can be disarmed here."""
+    return {
+        "alarm": alarm,
+        "meaning": MEANINGS.get(alarm.kind, ""),
+        "remedy": REMEDIES.get(alarm.kind, ""),
+        "is_known": alarm.kind in MEANINGS,
     }
 
 
@@ -94,19 +106,8 @@ def job_of(request: HttpRequest, pk: int) -> Job:
     return found
 
 
-@allow(Role.OPERATOR)
-def hashes(request: HttpRequest) -> HttpResponse:
-    """HashKV over all members at the newest revision every one of them has."""
-    health = sampler.snapshot(request.cluster).health
+def hashes_now(reader: Reader, health: Health) -> tuple[list[MemberHash], int]:
+    """HashKV of every member at the newest revision all of them have, and that revision."""
     members = [row.member for row in health.rows]
     revision = min((m.status.revision for m in members if m.status), default=0)
-    found: list[MemberHash] = upkeep.hashes(request.gateway, members, revision)
-    level, sentence = verdict(found)
-    context = frame("Hash comparison") | {
-        "hashes": found,
-        "revision": revision,
-        "level": level,
-        "sentence": sentence,
-        "command": etcdctl_for(request.cluster).line("endpoint", "hashkv", "--cluster"),
-    }
-    return render(request, "maintenance/hashes.html", context)
+    return upkeep.hashes(reader, members, revision), revision

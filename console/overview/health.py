@@ -90,6 +90,10 @@ class Alarm:
     member_id: int
     member: str
 
+    @property
+    def hex_id(self) -> str:
+        return f"{self.member_id:x}"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

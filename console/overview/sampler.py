@@ -55,6 +55,14 @@ class Sampler:
                 slot.taken_at = time.monotonic()
             return slot.snapshot
 
+    def forget(self, cluster: Cluster) -> None:
+        """The next look asks the members anew: something was just changed."""
+        with self._lock:
+            slot = self._slots.get(cluster.pk)
+        if slot:
+            with slot.lock:
+                slot.snapshot = None
+
     def _take(self, cluster: Cluster, slot: _Slot) -> Snapshot:
         members, list_failure = Reader(cluster).members()
         if list_failure and slot.last and not any(member.status for member in members):

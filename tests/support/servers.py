@@ -39,8 +39,8 @@ def kinds() -> list[str]:
 
 
 def cluster_kinds() -> list[str]:
-    """What can stand in a cluster of several members: a Keydeck member stands alone for now."""
-    return [kind for kind in kinds() if kind != KEYDECK]
+    """What can stand in a cluster of several members."""
+    return kinds()
 
 
 def with_etcd35() -> list[str]:
