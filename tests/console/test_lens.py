@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from django.test import Client as Browser
 from django.urls import reverse
 
 from console.gateway import clients
+from console.gateway.lens import look
 from console.gateway.records import Key
 from console.maintenance.lens import Reading, Said, judged, marked
 from console.maintenance.plan import MemberHash
@@ -16,6 +18,8 @@ from console.maintenance.preflight import data_checks, space_checks
 from console.models import Cluster
 from console.overview.health import Member, MemberStatus, assess
 from console.roles import Role
+from kvserver.client import Answer
+from kvserver.proto import rpc_pb2
 from tests.console.conftest import Store, browser_of, make_account
 from tests.console.test_overview import cell, plain, sampler_forgets
 from tests.support.servers import Server, cluster_kinds, running
@@ -40,6 +44,7 @@ def test_the_one_that_differs_at_the_same_revision_is_marked() -> None:
     good, bad = said(9, b"v"), said(9, b"w")
     rows = marked([reading("a", good, good), reading("b", good, bad), reading("c", good, good)])
     assert [row.differs for row in rows] == [False, True, False]
+    assert not any(row.is_old for row in rows)  # different, and not because it is behind
     level, sentence = judged(rows, 9)
     assert level == "danger"
     assert "at revision 9" in sentence
@@ -97,6 +102,25 @@ def test_space_is_checked_member_by_member() -> None:
     assert [check.level for check in checks] == ["ok", "danger", "warn", "ok", "warn"]
     hashes = [MemberHash("a", 1, 5), MemberHash("b", 2, 5)]
     assert [check.level for check in data_checks(hashes)] == ["danger"]
+
+
+def test_members_are_compared_at_the_oldest_revision_any_of_them_told() -> None:
+    asked: list[rpc_pb2.RangeRequest] = []
+
+    class Fake:
+        def fan_out(self, endpoints, pick, request, seconds):
+            asked.append(request)
+            header = [rpc_pb2.ResponseHeader(revision=revision) for revision in (9, 7)]
+            answers = [rpc_pb2.RangeResponse(header=one) for one in header]
+            return [Answer(e, a, None, 0.0) for e, a in zip(endpoints, answers, strict=True)]
+
+    members = [Member(i, f"m{i}", False, (), None, reached_at=f"http://m{i}:1") for i in (1, 2)]
+    silent = Member(3, "m3", False, (), None, "gone")
+    readings, at = look(SimpleNamespace(_client=Fake()), [members[0], silent, members[1]], b"k")
+    assert at == 7
+    assert [(r.serializable, r.revision) for r in asked] == [(False, 0), (True, 0), (True, 7)]
+    assert [r.label for r in readings] == ["m1", "m3", "m2"]
+    assert readings[1].pinned.failure == "gone"
 
 
 @pytest.fixture(scope="module", params=cluster_kinds())
