@@ -223,7 +223,6 @@ def refuse_what_is_missing(config: Config) -> None:
         "cipher-suites": config.cipher_suites,
         "discovery-endpoints": config.discovery_endpoints,
         "discovery-srv": config.discovery_srv,
-        "enable-distributed-tracing": config.enable_distributed_tracing,
         "force-new-cluster": config.force_new_cluster,
         "unsafe-no-fsync": config.unsafe_no_fsync,
     }

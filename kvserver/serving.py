@@ -49,6 +49,7 @@ from kvserver.services.reflection import Reflection
 from kvserver.services.request_stats import RequestStats
 from kvserver.services.snapshot import SnapshotService
 from kvserver.services.watch import WatchService
+from kvserver.tracing import Tracing
 from kvserver.transport import Method, TransportLimits
 from kvserver.transport import Server as Transport
 
@@ -108,6 +109,7 @@ class Serving:
             keepalive_seconds=config.grpc_keepalive_interval,
             keepalive_timeout_seconds=config.grpc_keepalive_timeout,
         )
+        self._tracing = Tracing(config, log) if config.enable_distributed_tracing else None
         methods = list(self._methods(gate, access))
         self.clients = self._client_transport(methods, access, app, limits)
         raft = RaftHttp(network, clock)
@@ -140,6 +142,8 @@ class Serving:
         names = {method.path[1:].rpartition("/")[0] for method in methods}
         methods += Reflection(sorted(names)).methods()
         access.require_rules(methods)
+        if self._tracing is not None:
+            self._tracing.wrap(methods)
         gateway = Gateway(methods, self._transport_log) if config.enable_grpc_gateway else None
         client_app = ClientApp(Door(access, config.cors, config.host_whitelist), gateway, app)
         transport = Transport(
@@ -164,7 +168,13 @@ class Serving:
         guard = LeaderGuard(member, self._loop, config.election_timeout / 1000)
         interval = config.watch_progress_notify_interval
         yield from WatchService(
-            member, gate, guard, random.random, interval, access.permit_watch
+            member,
+            gate,
+            guard,
+            random.random,
+            interval,
+            access.permit_watch,
+            self._tracing.watch_created if self._tracing else None,
         ).methods(size)
         forwarded = ForwardedLeases(member, self._network)
         lease = LeaseService(member, gate, guard, forwarded, access.permit_lease_keys)
@@ -195,6 +205,8 @@ class Serving:
         """What runs beside the loop on behalf of clients."""
         self._hashing.stop()
         self._snapshots.stop()
+        if self._tracing is not None:
+            self._tracing.stop()
 
     def _transport_log(self, level: str, message: str, fields: dict[str, Any]) -> None:
         getattr(self._log, level, self._log.info)(message, **fields)

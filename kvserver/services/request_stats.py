@@ -13,7 +13,7 @@ from kvserver.apply.redacted import redacted
 from kvserver.clock import Clock
 from kvserver.logs import Logger, timestamp
 from kvserver.proto import rpc_pb2
-from kvserver.transport.slow_calls import SlowCall
+from kvserver.transport.slow_calls import EndedCall
 
 M = TypeVar("M", bound=Message)
 UNKNOWN = -1
@@ -53,7 +53,7 @@ class RequestStats:
         self._clock = clock
         self._log = log
 
-    def tell(self, call: SlowCall) -> None:
+    def tell(self, call: EndedCall) -> None:
         request_count = response_count = UNKNOWN
         content = ""
         types = COUNTED.get(call.path)

@@ -26,6 +26,9 @@ PROGRESS_JITTER = 0.1
 Authorize = Callable[[Stream, bytes, bytes], None]
 """Raises `RequestError` when the stream's user may not read [key, end) (spec/watch.md A1)."""
 
+OnCreate = Callable[[Stream, rpc_pb2.WatchCreateRequest], None]
+"""Told of every request for a watch, whatever became of it."""
+
 _CODE_NAMES = {3: "InvalidArgument", 7: "PermissionDenied", 16: "Unauthenticated"}
 """How the reason of a refused create spells the codes that occur there."""
 
@@ -54,6 +57,7 @@ class WatchService:
         random: Callable[[], float],
         progress_interval_seconds: float = WATCH_PROGRESS_INTERVAL_SECONDS,
         authorize: Authorize | None = None,
+        on_create: OnCreate | None = None,
     ) -> None:
         self._member = member
         self._gate = gate
@@ -61,6 +65,7 @@ class WatchService:
         self._random = random
         self._progress_interval_seconds = progress_interval_seconds
         self._authorize = authorize
+        self._on_create = on_create
 
     def methods(self, request_bytes_max: int) -> Iterator[Method]:
         yield Method(PATH, "stream", self.watch, request_bytes_max)
@@ -92,7 +97,10 @@ class WatchService:
         stream.on_writable = resume
         async for body in stream:
             await self._gate.settle(stream)
-            watches.request(parse(rpc_pb2.WatchRequest, body))
+            request = parse(rpc_pb2.WatchRequest, body)
+            watches.request(request)
+            if self._on_create is not None and request.HasField("create_request"):
+                self._on_create(stream, request.create_request)
             if member.hub.has_work:
                 member.schedule_hub()
             if not stream.writable:

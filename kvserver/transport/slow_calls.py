@@ -20,18 +20,20 @@ INTERVAL_SECONDS_MIN = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class SlowCall:
-    """A unary call that has ended late."""
+class EndedCall:
+    """A unary call whose end somebody wanted to know."""
 
     path: str
     peer: str
     took_seconds: float
     request: bytes
+    code: int
+    """gRPC's."""
     response: bytes | None
-    """None when it was not answered with one."""
+    """None unless the code is OK."""
 
 
-Tell = Callable[[SlowCall], None]
+Tell = Callable[[EndedCall], None]
 
 
 class SlowCalls:
@@ -67,7 +69,8 @@ class SlowCalls:
         for call in self._open_calls():
             since = before.get(call, now)
             if now - since >= self._threshold_seconds:
-                _watch(call, since, self._tell)
+                call.is_watched = True
+                watch_end(call, since, self._tell)
             else:
                 self._seen[call] = since
         self.start()
@@ -81,26 +84,26 @@ class SlowCalls:
                             yield stream
 
 
-def _watch(call: Call, since: float, tell: Tell) -> None:
-    """From now on the end of this one call is told about."""
-    call.is_watched = True
+def watch_end(call: Call, since: float, tell: Tell) -> None:
+    """From now on the end of this one call is told about. `since` is loop time."""
     reply, settle = call.reply, call._settle
 
-    def ended(response: bytes | None) -> None:
+    def ended(code: int, response: bytes | None) -> None:
         # The closures and the call hold each other: let go.
-        del call.reply, call._settle
+        call.__dict__.pop("reply", None)
+        call.__dict__.pop("_settle", None)
         took = call.connection.endpoint.loop.time() - since
         peer = call.peer.address if call.peer is not None else ""
-        tell(SlowCall(call.method.path, peer, took, call.request, response))
+        tell(EndedCall(call.method.path, peer, took, call.request, code, response))
 
     def watched_reply(body: bytes) -> None:
         if not call.done:
             reply(body)
-            ended(body)
+            ended(0, body)
 
     def watched_settle(code: int) -> None:
         settle(code)
-        ended(None)
+        ended(code, None)
 
     call.reply = watched_reply  # type: ignore[method-assign]
     call._settle = watched_settle  # type: ignore[method-assign]
