@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -22,3 +23,8 @@ class SystemClock:
 
     def wall(self) -> float:
         return time.time()
+
+
+def utc(wall_seconds: float) -> datetime:
+    """A wall time as those libraries want it that speak of dates."""
+    return datetime.fromtimestamp(wall_seconds, UTC)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
-
 from kvserver.bootstrap import Founding
 from kvserver.config import Config
 from kvserver.errors import FatalError
 from kvserver.peers.joining import join, refuse_if_bootstrapped
+from kvserver.peers.tls import DialTls
 
 
-def founding_of(config: Config, tls: ssl.SSLContext | None) -> Founding:
+def founding_of(config: Config, tls: DialTls | None) -> Founding:
     """What the flags say about it; nobody is asked before the disk has been looked at."""
     cluster = {name: tuple(urls) for name, urls in config.initial_cluster.items()}
     urls = founding_urls(config)

@@ -22,7 +22,7 @@ from kvserver.fs import RealFileSystem
 from kvserver.limits import (
     QUOTA_BYTES_WARN,
 )
-from kvserver.listeners import listen, peer_dialling_tls
+from kvserver.listeners import Listeners
 from kvserver.logs import Logger
 from kvserver.peers.identity import Identity
 from kvserver.peers.network import PeerNetwork
@@ -56,6 +56,7 @@ class MemberServer:
         self._lock = prepare(self._fs, self._layout, log)
         gc.disable()
         try:
+            self._listeners = Listeners(config, self._clock, log)
             self._recovered = self._recover()
             self._build()
         except BaseException:
@@ -69,7 +70,7 @@ class MemberServer:
         config = self._config
         if config.quota_bytes > QUOTA_BYTES_WARN:
             self._log.warn("quota exceeds the recommended maximum", quota_bytes=config.quota_bytes)
-        founding = founding_of(config, peer_dialling_tls(config))
+        founding = founding_of(config, self._listeners.dialling)
         return recover(
             self._fs,
             self._layout.snap,
@@ -113,7 +114,7 @@ class MemberServer:
             loop=self._loop,
             clock=self._clock,
             identity=identity,
-            tls=peer_dialling_tls(self._config),
+            tls=self._listeners.dialling,
             raft=member.mailbox,
             on_removed=on_removed,
             log=self._log,
@@ -134,8 +135,8 @@ class MemberServer:
         self._append.start()
         self._flush.start()
         await self._serve_failpoints()
-        config, serving, log = self._config, self._serving, self._log
-        await listen(serving.peers, config.listen_peer_urls, config, log, is_peer=True)
+        serving = self._serving
+        await self._listeners.listen_to_peers(serving.peers)
         freeze_garbage()
         cluster = self._cluster
         self._core.start()
@@ -146,12 +147,7 @@ class MemberServer:
             self._fatal.result()
         if cluster.removed.done():
             return
-        http_apart = config.listen_client_http_urls
-        await listen(
-            serving.clients, config.listen_client_urls, config, log, serve_http=not http_apart
-        )
-        await listen(serving.clients, http_apart, config, log, serve_grpc=False)
-        await listen(serving.monitoring, config.listen_metrics_urls, config, log, serve_grpc=False)
+        await self._listeners.listen_to_clients(serving.clients, serving.monitoring)
         self._log.info("ready to serve client requests")
 
     async def _serve_failpoints(self) -> None:
@@ -213,14 +209,6 @@ class MemberServer:
 def refuse_what_is_missing(config: Config) -> None:
     """Flags that promise protection this release does not give are refused, never ignored."""
     missing = {
-        "auto-tls": config.auto_tls,
-        "peer-auto-tls": config.peer_auto_tls,
-        "client-crl-file": config.client_crl_file,
-        "peer-crl-file": config.peer_crl_file,
-        "client-cert-allowed-hostname": config.client_cert_allowed_hostname,
-        "peer-cert-allowed-cn": config.peer_cert_allowed_cn,
-        "peer-cert-allowed-hostname": config.peer_cert_allowed_hostname,
-        "cipher-suites": config.cipher_suites,
         "discovery-endpoints": config.discovery_endpoints,
         "discovery-srv": config.discovery_srv,
         "force-new-cluster": config.force_new_cluster,

@@ -117,7 +117,12 @@ class Serving:
         side = PeerSide(member, network.identity, self._changes, self._leases)
         peers = PeerHttpApp(member, recovered.cluster_id, app, raft, cluster.known_members, side)
         self.peers = Transport(
-            (), peers, limits, self._transport_log, wants_body_stream=wants_body_stream
+            (),
+            peers,
+            limits,
+            self._transport_log,
+            wants_body_stream=wants_body_stream,
+            kind="peer",
         )
         self.monitoring = Transport((), MonitoringApp(app), limits, self._transport_log)
         register_metrics(

@@ -10,36 +10,11 @@ from kvserver.config.durations import format_duration
 from kvserver.config.errors import ConfigError
 from kvserver.config.values import URL_SCHEMES
 from kvserver.logs import LEVELS
+from kvserver.tls.ciphers import CIPHER_SUITES, HTTP2_REQUIRED
 
 ELECTION_MILLISECONDS_MAX = 50_000
 BCRYPT_COSTS = range(4, 32)
 TLS_VERSIONS = ("TLS1.2", "TLS1.3")
-_FORWARD_SECRET = tuple(
-    f"ECDHE_{key}_WITH_{cipher}"
-    for key in ("ECDSA", "RSA")
-    for cipher in (
-        "AES_128_GCM_SHA256",
-        "AES_256_GCM_SHA384",
-        "CHACHA20_POLY1305_SHA256",
-        "CHACHA20_POLY1305",
-        "AES_128_CBC_SHA256",
-        "AES_128_CBC_SHA",
-        "AES_256_CBC_SHA",
-    )
-)
-_RSA = tuple(
-    f"RSA_WITH_{cipher}"
-    for cipher in (
-        "AES_128_GCM_SHA256",
-        "AES_256_GCM_SHA384",
-        "AES_128_CBC_SHA256",
-        "AES_128_CBC_SHA",
-        "AES_256_CBC_SHA",
-    )
-)
-_TLS13 = ("AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256")
-CIPHER_SUITES = frozenset(f"TLS_{name}" for name in (*_FORWARD_SECRET, *_RSA, *_TLS13))
-"""By IANA name, those that etcd knows and that are not broken."""
 
 
 def validate(config: Config) -> None:
@@ -175,6 +150,11 @@ def _check_tls(config: Config) -> None:
         config.cipher_suites and least == "TLS1.3",
         "cipher suites cannot be configured when only TLS1.3 is enabled",
     )
+    _refuse(
+        config.cipher_suites and HTTP2_REQUIRED.isdisjoint(config.cipher_suites),
+        "http2: TLSConfig.CipherSuites is missing an HTTP/2-required AES_128_GCM_SHA256 cipher "
+        f"(need at least one of {' or '.join(sorted(HTTP2_REQUIRED, reverse=True))}).",
+    )
     names, hosts = config.peer_cert_allowed_cn, config.peer_cert_allowed_hostname
     _refuse(
         names and hosts,
@@ -184,8 +164,8 @@ def _check_tls(config: Config) -> None:
 
 
 def _check_certificates(config: Config) -> None:
-    has_client = bool(config.cert_file and config.key_file) or config.auto_tls
-    has_peer = bool(config.peer_cert_file and config.peer_key_file) or config.peer_auto_tls
+    has_client = bool(config.cert_file or config.key_file) or config.auto_tls
+    has_peer = bool(config.peer_cert_file or config.peer_key_file) or config.peer_auto_tls
     client_urls = (
         *config.listen_client_urls,
         *config.listen_client_http_urls,

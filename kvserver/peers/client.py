@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from kvserver.errors import KeydeckError
+from kvserver.peers.tls import DialTls
 
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 DIAL_SECONDS = 2.0
@@ -133,7 +134,7 @@ class Exchange(asyncio.Protocol):
 class HttpClient:
     """Dials other members, with TLS where their URL says https."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, tls: DialTls | None = None) -> None:
         self._loop = loop
         self._tls = tls
 
@@ -151,23 +152,37 @@ class HttpClient:
         is_secure = parts.scheme in ("https", "unixs")
         try:
             context = self._context() if is_secure else None
+            name = self._server_name(parts.hostname or "localhost") if is_secure else None
             async with asyncio.timeout(DIAL_SECONDS):
                 if parts.scheme.startswith("unix"):
-                    _, exchange = await self._loop.create_unix_connection(
-                        make, parts.netloc + parts.path, ssl=context
+                    transport, exchange = await self._loop.create_unix_connection(
+                        make, parts.netloc + parts.path, ssl=context, server_hostname=name
                     )
                 else:
-                    _, exchange = await self._loop.create_connection(
-                        make, parts.hostname or "", parts.port or 0, ssl=context
+                    transport, exchange = await self._loop.create_connection(
+                        make,
+                        parts.hostname or "",
+                        parts.port or 0,
+                        ssl=context,
+                        server_hostname=name,
                     )
         except TimeoutError:
             raise PeerUnreachable(f"dial {url}: timed out") from None
         except (OSError, ssl.SSLError) as error:
             raise PeerUnreachable(f"dial {url}: {error}") from None
+        if is_secure and not self._is_allowed(transport):
+            transport.abort()
+            raise PeerUnreachable(f"dial {url}: its certificate is not one of those allowed")
         return exchange
 
     def _context(self) -> ssl.SSLContext:
-        return self._tls if self._tls is not None else ssl.create_default_context()
+        return self._tls.context() if self._tls is not None else ssl.create_default_context()
+
+    def _server_name(self, host: str) -> str:
+        return (self._tls.server_name if self._tls is not None else "") or host
+
+    def _is_allowed(self, transport: asyncio.Transport) -> bool:
+        return self._tls is None or self._tls.is_allowed(transport.get_extra_info("ssl_object"))
 
     async def request(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from kvserver.errors import FatalError
 from kvserver.limits import JOIN_SECONDS_MAX, PRESENCE_SECONDS_MAX
 from kvserver.membership import Member
 from kvserver.membership.ids import format_id
+from kvserver.peers.tls import DialTls
 
 NOT_FETCHED = (
     "cannot fetch cluster info from peer urls: "
@@ -32,15 +34,10 @@ class Joined:
 
 
 def fetch_members(
-    url: str, timeout_seconds: float, tls: ssl.SSLContext | None
+    url: str, timeout_seconds: float, tls: DialTls | None
 ) -> tuple[int, tuple[Member, ...]] | None:
     """The cluster id and the members as the member at `url` sees them; None if it does not say."""
-    parts = urlsplit(url)
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        connection = http.client.HTTPSConnection(parts.netloc, timeout=timeout_seconds, context=tls)
-    else:
-        connection = http.client.HTTPConnection(parts.netloc, timeout=timeout_seconds)
+    connection = _Connection(url, timeout_seconds, tls)
     try:
         connection.request("GET", "/members")
         answer = connection.getresponse()
@@ -55,6 +52,33 @@ def fetch_members(
         connection.close()
 
 
+class _Connection(http.client.HTTPConnection):
+    """To a peer URL of any scheme."""
+
+    def __init__(self, url: str, timeout_seconds: float, tls: DialTls | None) -> None:
+        parts = urlsplit(url)
+        super().__init__(parts.netloc or "localhost", timeout=timeout_seconds)
+        self._parts = parts
+        self._tls = tls
+
+    def connect(self) -> None:
+        parts, tls = self._parts, self._tls
+        if parts.scheme.startswith("unix"):
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(parts.netloc + parts.path)
+        else:
+            super().connect()
+        if parts.scheme not in ("https", "unixs"):
+            return
+        context = tls.context() if tls is not None else ssl.create_default_context()
+        name = (tls.server_name if tls is not None else "") or parts.hostname or "localhost"
+        secured = context.wrap_socket(self.sock, server_hostname=name)
+        self.sock = secured
+        if tls is not None and not tls.is_allowed(secured):
+            raise ssl.SSLError("its certificate is not one of those allowed")
+
+
 def _member(fields: Mapping[str, Any]) -> Member:
     return Member(
         int(fields["id"]),
@@ -65,9 +89,7 @@ def _member(fields: Mapping[str, Any]) -> Member:
     )
 
 
-def refuse_if_bootstrapped(
-    member_id: int, others: Iterable[str], tls: ssl.SSLContext | None
-) -> None:
+def refuse_if_bootstrapped(member_id: int, others: Iterable[str], tls: DialTls | None) -> None:
     """A lost member must not come back empty: its votes and its log are gone (§2.1)."""
     for url in others:
         found = fetch_members(url, PRESENCE_SECONDS_MAX, tls)
@@ -79,7 +101,7 @@ def refuse_if_bootstrapped(
         return
 
 
-def join(name: str, cluster: Mapping[str, Sequence[str]], tls: ssl.SSLContext | None) -> Joined:
+def join(name: str, cluster: Mapping[str, Sequence[str]], tls: DialTls | None) -> Joined:
     """Find our place in an existing cluster (§2.2)."""
     for url in (url for other, urls in cluster.items() if other != name for url in urls):
         found = fetch_members(url, JOIN_SECONDS_MAX, tls)

@@ -13,7 +13,6 @@ Owner: the loop.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -29,6 +28,7 @@ from kvserver.peers.frames import EntryCache
 from kvserver.peers.identity import Identity, RefusedPeer
 from kvserver.peers.peer import Peer
 from kvserver.peers.pipeline import Pipeline
+from kvserver.peers.tls import DialTls
 from kvserver.raft import Message, MessageType
 
 REMOTES_MAX = 64
@@ -63,7 +63,7 @@ class PeerNetwork:
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
         identity: Identity,
-        tls: ssl.SSLContext | None,
+        tls: DialTls | None,
         raft: RaftSide,
         on_removed: Callable[[], None],
         log: Logger,

@@ -14,6 +14,7 @@ from kvserver.transport.method import Method
 from kvserver.transport.peer import Peer
 from kvserver.transport.server import ALPN_PROTOCOLS, Server
 from kvserver.transport.stream import Stream
+from kvserver.transport.tls import TlsRefused, TlsSource
 
 __all__ = [
     "ALPN_PROTOCOLS",
@@ -28,5 +29,7 @@ __all__ = [
     "RpcError",
     "Server",
     "Stream",
+    "TlsRefused",
+    "TlsSource",
     "TransportLimits",
 ]

@@ -12,16 +12,17 @@ handshake may always come before `start_tls`. Owner: the loop.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import Any
 
 from kvserver.transport import frames
 from kvserver.transport.connection import Http2Connection
 from kvserver.transport.endpoint import Endpoint
 from kvserver.transport.http1 import Http1Connection
-from kvserver.transport.peer import address_of
+from kvserver.transport.peer import address_of, host_of
+from kvserver.transport.tls import TlsRefused, TlsSource, server_name_of
 
 _TLS_HANDSHAKE = 0x16
+_ENDED = "EOF"
 
 
 class Handshakes:
@@ -34,11 +35,9 @@ class Handshakes:
 
 
 class Accepted(asyncio.Protocol):
-    def __init__(
-        self, endpoint: Endpoint, context: ssl.SSLContext | None, handshakes: Handshakes
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, tls: TlsSource | None, handshakes: Handshakes) -> None:
         self._endpoint = endpoint
-        self._context = context
+        self._tls = tls
         self._handshakes = handshakes
         self._transport: asyncio.Transport | None = None
         self._data = b""
@@ -47,14 +46,15 @@ class Accepted(asyncio.Protocol):
         self._counted = False
         self._rejected = False
         self._address = ""
-        self._secured = context is None
+        self._server_name = ""
+        self._secured = tls is None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
         self._address = address_of(transport)
         endpoint = self._endpoint
         endpoint.counters.connections_accepted += 1
-        if self._context is None:
+        if self._tls is None:
             self._await_preface()
         elif self._handshakes.now >= endpoint.limits.handshakes_max:
             self._reject("too many TLS handshakes in progress")
@@ -62,29 +62,28 @@ class Accepted(asyncio.Protocol):
             self._handshakes.now += 1
             self._counted = True
             seconds = endpoint.limits.handshake_seconds
-            self._deadline = endpoint.loop.call_later(
-                seconds, self._reject, "the TLS handshake did not begin in time"
-            )
+            self._deadline = endpoint.loop.call_later(seconds, self._reject, "i/o timeout")
 
     def data_received(self, data: bytes) -> None:
         self._data += data
         if self._secured:
             self._sniff()
-        elif self._task is None and self._transport is not None and self._context is not None:
+        elif self._task is None and self._transport is not None and self._tls is not None:
             self._transport.pause_reading()
             if data[0] != _TLS_HANDSHAKE:
-                self._reject("the first record is not a TLS handshake")
+                self._reject("tls: first record does not look like a TLS handshake")
                 return
-            self._task = self._endpoint.loop.create_task(self._handshake(self._context))
+            self._server_name = server_name_of(data)
+            self._task = self._endpoint.loop.create_task(self._handshake(self._tls))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._cancel_deadline()
         if self._counted and self._task is None:
-            self._reject("the connection ended before the TLS handshake")
+            self._reject(_ENDED)
         self._handshake_over()
 
-    async def _handshake(self, context: ssl.SSLContext) -> None:
+    async def _handshake(self, tls: TlsSource) -> None:
         endpoint = self._endpoint
         transport = self._transport
         self._cancel_deadline()
@@ -94,7 +93,7 @@ class Accepted(asyncio.Protocol):
             endpoint.loop.start_tls(
                 transport,
                 self,
-                context,
+                tls.context(),
                 server_side=True,
                 ssl_handshake_timeout=endpoint.limits.handshake_seconds,
             )
@@ -104,14 +103,20 @@ class Accepted(asyncio.Protocol):
         endpoint.loop.call_soon(_feed, transport, hello)
         try:
             secured = await starting
+            if secured is None or secured.is_closing():
+                return
+            self._transport = secured
+            await self._check(tls, secured)
+        except TlsRefused as refusal:
+            self._reject(str(refusal), secured)
+            return
         except (OSError, ValueError) as error:
-            self._reject(str(error) or type(error).__name__)
+            self._reject(tls.explain(error))
             return
         finally:
             self._handshake_over()
-        if secured is None or secured.is_closing():
+        if secured.is_closing():
             return
-        self._transport = secured
         self._secured = True
         self._await_preface()
         protocol = secured.get_extra_info("ssl_object").selected_alpn_protocol()
@@ -119,6 +124,14 @@ class Accepted(asyncio.Protocol):
             self._become_http1()
         else:
             self._sniff()
+
+    async def _check(self, tls: TlsSource, secured: asyncio.Transport) -> None:
+        """Names may have to be looked up: what arrives meanwhile stays in the socket."""
+        secured.pause_reading()
+        async with asyncio.timeout(self._endpoint.limits.handshake_seconds):
+            await tls.check(secured.get_extra_info("ssl_object"), host_of(secured))
+        if not secured.is_closing():
+            secured.resume_reading()
 
     def _handshake_over(self) -> None:
         if self._counted:
@@ -138,14 +151,19 @@ class Accepted(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _reject(self, reason: str) -> None:
+    def _reject(self, reason: str, secured: asyncio.Transport | None = None) -> None:
         if self._rejected:
             return
         self._rejected = True
         endpoint = self._endpoint
         endpoint.counters.handshakes_failed += 1
-        fields = {"remote-addr": self._address, "error": reason}
-        endpoint.log("warn", "rejected connection on client endpoint", fields)
+        fields: dict[str, Any] = {"remote-addr": self._address, "server-name": self._server_name}
+        if secured is not None:
+            fields |= _names_of(secured)
+        fields["error"] = reason
+        # Whoever only looks whether the port is open is not worth a warning.
+        level = "debug" if reason == _ENDED else "warn"
+        endpoint.log(level, f"rejected connection on {endpoint.kind} endpoint", fields)
         if self._transport is not None:
             self._transport.abort()
 
@@ -159,7 +177,7 @@ class Accepted(asyncio.Protocol):
 
     def _become_http2(self) -> None:
         transport = self._handed_over()
-        if not self._endpoint.serve_grpc and self._context is None:
+        if not self._endpoint.serve_grpc and self._tls is None:
             transport.abort()
             return
         connection = Http2Connection(self._endpoint, transport)
@@ -184,6 +202,16 @@ class Accepted(asyncio.Protocol):
         assert self._transport is not None
         self._cancel_deadline()
         return self._transport
+
+
+def _names_of(secured: asyncio.Transport) -> dict[str, list[str]]:
+    """For whom the certificate is that was shown."""
+    certificate = secured.get_extra_info("ssl_object").getpeercert() or {}
+    names = certificate.get("subjectAltName", ())
+    return {
+        "ip-addresses": [value for kind, value in names if kind == "IP Address"],
+        "dns-names": [value for kind, value in names if kind == "DNS"],
+    }
 
 
 def _feed(transport: asyncio.Transport, data: bytes) -> None:

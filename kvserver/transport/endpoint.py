@@ -40,6 +40,7 @@ class Endpoint:
         "error_status",
         "heads",
         "http_handler",
+        "kind",
         "limits",
         "log",
         "loop",
@@ -60,6 +61,7 @@ class Endpoint:
         error_status: ErrorStatus | None = None,
         wants_body_stream: WantsBodyStream | None = None,
         serve_grpc: bool = True,
+        kind: str = "client",
     ) -> None:
         self.loop = loop
         self.limits = limits
@@ -71,6 +73,8 @@ class Endpoint:
         self.error_status = error_status
         self.wants_body_stream = wants_body_stream
         self.serve_grpc = serve_grpc
+        self.kind = kind
+        """Who connects here, for the log: "client" or "peer"."""
         self.connections: set[Connection] = set()
         self.draining = False
         self.closed: Callable[[], None] | None = None

@@ -27,6 +27,12 @@ def address_of(transport: asyncio.BaseTransport) -> str:
     return str(name or "")
 
 
+def host_of(transport: asyncio.BaseTransport) -> str:
+    """The address without its port; empty for a Unix socket."""
+    name = transport.get_extra_info("peername")
+    return str(name[0]) if isinstance(name, tuple) and len(name) >= 2 else ""
+
+
 def _common_name(certificate: Any) -> str | None:
     for relative_name in (certificate or {}).get("subject", ()):
         for key, value in relative_name:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ssl as tls
+import contextlib
+import os
+import stat
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,6 +23,7 @@ from kvserver.transport.head import HeadFactory
 from kvserver.transport.limits import TransportLimits
 from kvserver.transport.method import Method
 from kvserver.transport.slow_calls import SlowCalls, Tell
+from kvserver.transport.tls import TlsSource
 
 ALPN_PROTOCOLS = ["h2", "http/1.1"]
 """What the owner of an SSLContext passes to `set_alpn_protocols`."""
@@ -43,6 +46,7 @@ class Server:
         log: Log = _no_log,
         error_status: ErrorStatus | None = None,
         wants_body_stream: WantsBodyStream | None = None,
+        kind: str = "client",
     ) -> None:
         self.counters = Counters()
         self._methods = {method.path: method for method in methods}
@@ -53,8 +57,10 @@ class Server:
         self._log = log
         self._error_status = error_status
         self._wants_body_stream = wants_body_stream
+        self._kind = kind
         self._wheel: DeadlineWheel | None = None
         self._listeners: list[asyncio.Server] = []
+        self._socket_files: list[str] = []
         self._endpoints: list[Endpoint] = []
         self._changed: asyncio.Event | None = None
         self._slow: tuple[float, Tell] | None = None
@@ -72,35 +78,47 @@ class Server:
         self,
         host: str,
         port: int,
-        ssl: tls.SSLContext | None = None,
+        tls: TlsSource | None = None,
         serve_grpc: bool = True,
         serve_http: bool = True,
+        *,
+        reuse_address: bool = True,
+        reuse_port: bool = False,
     ) -> tuple[str, int]:
-        """Starts a listener; the address it is bound to. `ssl` has ALPN_PROTOCOLS set."""
+        """Starts a listener; the address it is bound to."""
         loop = asyncio.get_running_loop()
-        endpoint = self._endpoint(loop, ssl is not None, serve_grpc, serve_http)
+        endpoint = self._endpoint(loop, tls is not None, serve_grpc, serve_http)
         handshakes = Handshakes()
         listener = await loop.create_server(
-            lambda: Accepted(endpoint, ssl, handshakes),
+            lambda: Accepted(endpoint, tls, handshakes),
             host,
             port,
             backlog=BACKLOG,
-            reuse_address=True,
+            reuse_address=reuse_address,
+            reuse_port=reuse_port,
         )
         self._endpoints.append(endpoint)
         self._listeners.append(listener)
         name = listener.sockets[0].getsockname()
         return name[0], name[1]
 
-    async def listen_unix(self, path: str, serve_grpc: bool = True, serve_http: bool = True) -> str:
+    async def listen_unix(
+        self,
+        path: str,
+        tls: TlsSource | None = None,
+        serve_grpc: bool = True,
+        serve_http: bool = True,
+    ) -> str:
+        """At a socket file, which goes when the listener does."""
         loop = asyncio.get_running_loop()
-        endpoint = self._endpoint(loop, False, serve_grpc, serve_http)
+        endpoint = self._endpoint(loop, tls is not None, serve_grpc, serve_http)
         handshakes = Handshakes()
         listener = await loop.create_unix_server(
-            lambda: Accepted(endpoint, None, handshakes), path, backlog=BACKLOG
+            lambda: Accepted(endpoint, tls, handshakes), path, backlog=BACKLOG
         )
         self._endpoints.append(endpoint)
         self._listeners.append(listener)
+        self._socket_files.append(path)
         return path
 
     def tell_slow_calls(self, threshold_seconds: float, tell: Tell) -> None:
@@ -113,6 +131,7 @@ class Server:
             self._slow_calls.stop()
         for listener in self._listeners:
             listener.close()
+        self._remove_socket_files()
         self._changed = asyncio.Event()
         for endpoint in self._endpoints:
             endpoint.draining = True
@@ -127,6 +146,13 @@ class Server:
         self._listeners.clear()
         if self._wheel is not None:
             self._wheel.close()
+
+    def _remove_socket_files(self) -> None:
+        for path in self._socket_files:
+            with contextlib.suppress(OSError):
+                if stat.S_ISSOCK(os.lstat(path).st_mode):
+                    os.unlink(path)
+        self._socket_files.clear()
 
     async def _all_closed(self, seconds: float) -> None:
         assert self._changed is not None
@@ -168,4 +194,5 @@ class Server:
             self._error_status,
             self._wants_body_stream,
             serve_grpc,
+            self._kind,
         )

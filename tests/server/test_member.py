@@ -206,8 +206,6 @@ async def test_a_second_server_on_the_same_directory_is_refused(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        ({"auto_tls": True}, "--auto-tls"),
-        ({"cipher_suites": ("TLS_AES_128_GCM_SHA256",)}, "--cipher-suites"),
         ({"unsafe_no_fsync": True}, "--unsafe-no-fsync"),
         ({"initial_cluster_state": "existing"}, "cannot fetch cluster info from peer urls"),
     ],

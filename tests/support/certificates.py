@@ -20,6 +20,10 @@ class Identity:
     certificate: bytes
     key: bytes
 
+    @property
+    def serial(self) -> int:
+        return x509.load_pem_x509_certificate(self.certificate).serial_number
+
     def write(self, directory: Path, name: str) -> tuple[Path, Path]:
         certificate, key = directory / f"{name}.crt", directory / f"{name}.key"
         certificate.write_bytes(self.certificate)
@@ -28,13 +32,23 @@ class Identity:
 
 
 class Authority:
-    def __init__(self) -> None:
+    def __init__(self, name: str = "test authority", above: Authority | None = None) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-        builder = self._builder(self._name, self._key).add_extension(
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        signer = above or self
+        builder = signer._builder(self._name, self._key).add_extension(
             x509.BasicConstraints(ca=True, path_length=None), critical=True
         )
-        self.certificate = _pem(builder.sign(self._key, hashes.SHA256()))
+        self.certificate = _pem(builder.sign(signer._key, hashes.SHA256()))
+
+    @property
+    def identity(self) -> Identity:
+        """Its own certificate; the key stays here."""
+        return Identity(self.certificate, b"")
+
+    def subordinate(self, name: str) -> Authority:
+        """An authority whose certificate this one has signed."""
+        return Authority(name, self)
 
     def issue(self, common_name: str, *hosts: str) -> Identity:
         """A certificate for a server at `hosts` (names or addresses), or for a client."""
@@ -50,6 +64,20 @@ class Authority:
             serialization.NoEncryption(),
         )
         return Identity(_pem(builder.sign(self._key, hashes.SHA256())), private)
+
+    def revoke(self, *revoked: Identity) -> x509.CertificateRevocationList:
+        """A list of what is no longer to be trusted."""
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._name)
+            .last_update(now)
+            .next_update(now + datetime.timedelta(days=1))
+        )
+        for identity in revoked:
+            entry = x509.RevokedCertificateBuilder().serial_number(identity.serial)
+            builder = builder.add_revoked_certificate(entry.revocation_date(now).build())
+        return builder.sign(self._key, hashes.SHA256())
 
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey

@@ -51,7 +51,11 @@ class Member:
     def __init__(self, server: MemberServer, log: Lines) -> None:
         self.server = server
         self.log = log
-        serving = [line["address"] for line in log.find("serving client traffic")]
+        serving = [
+            line["address"]
+            for line in log.lines
+            if line["msg"].startswith(("serving client traffic", "serving metrics traffic"))
+        ]
         self.address = serving[0]
         self.addresses = serving
         self.channel = grpc.aio.insecure_channel(self.address)

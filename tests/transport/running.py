@@ -14,7 +14,15 @@ import h2.config
 import h2.connection
 import h2.events
 
-from kvserver.transport import HttpRequest, HttpResponse, Method, RpcError, Server, TransportLimits
+from kvserver.transport import (
+    HttpRequest,
+    HttpResponse,
+    Method,
+    RpcError,
+    Server,
+    TlsRefused,
+    TransportLimits,
+)
 
 WAIT_SECONDS = 20.0
 """Only an upper bound for a test that hangs."""
@@ -159,6 +167,24 @@ class Running:
                 await asyncio.sleep(0)
 
 
+class FixedTls:
+    """One context for every handshake; `refusal`: nobody is let in, and why."""
+
+    def __init__(self, context: Any, refusal: str = "") -> None:
+        self._context = context
+        self._refusal = refusal
+
+    def context(self) -> Any:
+        return self._context
+
+    async def check(self, tls: Any, remote: str) -> None:
+        if self._refusal:
+            raise TlsRefused(self._refusal)
+
+    def explain(self, error: BaseException) -> str:
+        return str(error) or type(error).__name__
+
+
 @asynccontextmanager
 async def running(
     limits: TransportLimits | None = None, ssl: Any = None, **options: Any
@@ -174,7 +200,8 @@ async def running(
         error_status=lambda error: (11, str(error)) if isinstance(error, OverflowError) else None,
         wants_body_stream=lambda method, path: path == "/upload",
     )
-    _, port = await server.listen_tcp("127.0.0.1", 0, ssl, **options)
+    tls = FixedTls(ssl) if ssl is not None else None
+    _, port = await server.listen_tcp("127.0.0.1", 0, tls, **options)
     run = Running(server, service, port)
     run.log = entries
 
