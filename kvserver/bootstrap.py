@@ -38,6 +38,7 @@ from kvserver.raft import (
 from kvserver.raft.codec import encode_conf_change
 from kvserver.snap import Snapshotter, StartingPoint, open_at_newest
 from kvserver.snap.snapshotter import snapshot_db_name
+from kvserver.standalone import stand_alone
 from kvserver.wal import Wal, WalMetadata, decode_metadata, encode_metadata, has_segments
 
 
@@ -54,6 +55,10 @@ class Founding:
     """Set for `--initial-cluster-state existing`: asks the others."""
     check: Callable[[int], None] | None = None
     """Refuses to found what was founded already; called with this member's id."""
+    validate: Callable[[], None] = lambda: None
+    """Refuses flags that contradict each other; a member with data ignores them all (§2)."""
+    is_forced: bool = False
+    """--force-new-cluster: what the disk holds goes on as a cluster of one."""
 
     def members(self) -> list[Member]:
         """The founding members, in ascending id order."""
@@ -139,6 +144,7 @@ def _found(
     segment_bytes: int,
 ) -> Recovered:
     """A new cluster's log begins with one conf change per member (spec/raft-wire.md §4.1)."""
+    founding.validate()
     if founding.join is not None:
         return _join(fs, wal_dir, founding.join(), snapshotter, backend, log, segment_bytes)
     number = member_id(founding.peer_urls, founding.token)
@@ -227,11 +233,18 @@ def _reopen(
         )
     found = point.contents.hard_state
     hard_state = HardState(found.term, found.vote, max(found.commit, applied))
+    conf_state = _conf_state(backend, point.snapshot)
+    if founding.is_forced:
+        log.warn("forcing a new cluster of this member alone", commit_index=hard_state.commit)
+        hard_state, entries, new = stand_alone(
+            metadata.node_id, hard_state, entries, conf_state, applied
+        )
+        point.wal.save(hard_state, new)
     storage = MemoryStorage(
         snapshot=point.snapshot or Snapshot(0, 0, ConfState()),
         hard_state=hard_state,
         entries=entries,
-        conf_state=_conf_state(backend, point.snapshot),
+        conf_state=conf_state,
     )
     log.info(
         "restarting local member",
@@ -260,6 +273,7 @@ def _finish_founding(point: StartingPoint, number: int, founding: Founding) -> t
     contents = point.contents
     if point.snapshot or contents.entries:
         return ()
+    founding.validate()
     if founding.join is not None:
         return founding.join().members
     if contents.hard_state != HardState():

@@ -12,7 +12,7 @@ from kvserver.peers.tls import DialTls
 def founding_of(config: Config, tls: DialTls | None) -> Founding:
     """What the flags say about it; nobody is asked before the disk has been looked at."""
     cluster = {name: tuple(urls) for name, urls in config.initial_cluster.items()}
-    urls = founding_urls(config)
+    urls = tuple(config.initial_cluster.get(config.name, config.initial_advertise_peer_urls))
     others = [url for name, known in cluster.items() if name != config.name for url in known]
     joins = config.initial_cluster_state == "existing"
     return Founding(
@@ -22,11 +22,13 @@ def founding_of(config: Config, tls: DialTls | None) -> Founding:
         cluster,
         join=(lambda: join(config.name, cluster, tls)) if joins else None,
         check=(lambda number: refuse_if_bootstrapped(number, others, tls)) if others else None,
+        validate=lambda: refuse_contradictions(config),
+        is_forced=config.force_new_cluster,
     )
 
 
-def founding_urls(config: Config) -> tuple[str, ...]:
-    """This member's peer URLs in the initial cluster (spec/cluster.md §2.1)."""
+def refuse_contradictions(config: Config) -> None:
+    """This member and its peer URLs must be in the initial cluster (spec/cluster.md §2.1)."""
     if config.name not in config.initial_cluster:
         raise FatalError(
             f"couldn't find local name {config.name!r} in the initial cluster configuration"
@@ -41,4 +43,3 @@ def founding_urls(config: Config) -> tuple[str, ...]:
             f"--initial-cluster has {config.name}={','.join(urls)} but missing from "
             f"--initial-advertise-peer-urls={','.join(config.initial_advertise_peer_urls)}"
         )
-    return urls

@@ -50,7 +50,7 @@ class MemberServer:
         self._log = log
         self._loop = loop
         self._clock = clock or SystemClock()
-        self._fs = RealFileSystem()
+        self._fs = RealFileSystem(syncs=not config.unsafe_no_fsync)
         self._fatal: asyncio.Future[None] = loop.create_future()
         self._layout = DataDir.at(config.data_dir, config.wal_dir)
         self._lock = prepare(self._fs, self._layout, log)
@@ -211,8 +211,6 @@ def refuse_what_is_missing(config: Config) -> None:
     missing = {
         "discovery-endpoints": config.discovery_endpoints,
         "discovery-srv": config.discovery_srv,
-        "force-new-cluster": config.force_new_cluster,
-        "unsafe-no-fsync": config.unsafe_no_fsync,
     }
     named = [f"--{flag}" for flag, value in missing.items() if value]
     if named:

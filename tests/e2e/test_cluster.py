@@ -131,6 +131,55 @@ def test_all_members_are_killed_and_started_again(cluster: Cluster) -> None:
     ]
 
 
+def test_one_of_three_goes_on_alone_and_the_cluster_grows_again(cluster: Cluster) -> None:
+    """Case 25: --force-new-cluster keeps ids and data, and is for one start only."""
+    survivor, *lost = cluster.members
+    revision = 0
+    for number in range(50):
+        revision = survivor.put(b"k%02d" % number, b"v")
+    cluster.wait_equal(revision)
+    before = survivor.status().header
+    (hashed,) = cluster.wait_equal(revision)
+    for member in lost:
+        member.process.kill()
+    survivor.process.terminate()  # what it has applied is on its disk: nothing of it may be dropped
+    given = survivor.process.flags
+    survivor.process.flags = (*given, "--force-new-cluster")
+    survivor.process.start()
+    assert survivor.hash_kv(revision)[0] == hashed
+    after = survivor.status().header
+    assert (after.member_id, after.cluster_id) == (before.member_id, before.cluster_id)
+    assert [member.name for member in survivor.members()] == ["m0"]
+    assert survivor.put(b"alone", b"v") == revision + 1
+    survivor.process.terminate()
+    survivor.process.flags = given
+    survivor.process.start()
+    assert [member.name for member in survivor.members()] == ["m0"]
+
+    grown = Cluster([survivor], cluster.directory)
+    for name in ("n1", "n2"):
+        joiner = grown.joiner(name, flags=QUICK)
+        cluster.members.append(joiner)  # ended with the others
+        add = rpc.MemberAddRequest(peerURLs=[joiner.peer_url])
+
+        def added(add: rpc.MemberAddRequest = add) -> bool:
+            try:
+                survivor.cluster.MemberAdd(add, timeout=10)
+            except grpc.RpcError as error:
+                assert error.details() == "etcdserver: unhealthy cluster"
+                return False
+            return True
+
+        wait_until(added, 20, "the links are old enough")
+        joiner.process.start()
+    assert len(grown.wait_equal(grown[2].put(b"three", b"again"))) == 1
+    survivor.process.kill()
+    assert grown.leader([grown[1], grown[2]])
+    assert grown[1].get(b"k07") == b"v"
+    for member in lost:
+        assert not member.process.running()
+
+
 def test_without_a_quorum_only_local_reads_are_answered(cluster: Cluster) -> None:
     """Case 18."""
     revision = cluster[0].put(b"k", b"v")
