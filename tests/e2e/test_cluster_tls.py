@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from tests.support.certificates import Authority
-from tests.support.cluster_proc import KEYDECK, cluster_of
+from tests.support.cluster_proc import KEYDECK, ClusterMember, cluster_of
 from tests.support.servers_proc import wait_until
 
 
@@ -21,21 +23,73 @@ def flags_of(directory: Path, authority: Authority, name: str) -> tuple[str, ...
     )
 
 
+def log_of(member: ClusterMember) -> str:
+    return member.process.log(500_000)
+
+
 def test_members_know_each_other_by_certificate(tmp_path: Path) -> None:
+    """Mutual TLS, files renewed under the running cluster, a common name, and a revocation."""
     authority, stranger = Authority(), Authority()
+    crl = tmp_path / "crl.pem"
+    crl.write_bytes(authority.revoke().public_bytes(Encoding.PEM))
+    rules = (f"--peer-crl-file={crl}", "--peer-cert-allowed-cn=m0,m1,m2")
     with cluster_of(tmp_path, KEYDECK, KEYDECK, KEYDECK, starts=False, scheme="https") as three:
         for member in three.members:
-            member.process.flags = flags_of(tmp_path, authority, member.process.name)
+            member.process.flags = (*flags_of(tmp_path, authority, member.process.name), *rules)
         three.start()
         revision = three[1].put(b"k", b"v")
         assert three[2].get(b"k") == b"v"
         assert len(three.wait_equal(revision)) == 1
         leader = three.leader()
-        late = next(member for member in three.members if member is not leader)
+        others = [member for member in three.members if member is not leader]
+
+        # Renewed on all of them while they run: links made from now on use the new files.
+        renewed = {}
+        for member in three.members:
+            name = member.process.name
+            renewed[name] = authority.issue(name, "127.0.0.1")
+            renewed[name].write(tmp_path, name)
+        late = others[0]
         assert late.process.terminate() == 0
-        late.process.flags = flags_of(tmp_path, stranger, "stranger")
+        late.process.spawn()
+        late.process.wait_ready()
+        assert late.get(b"k") == b"v"
+
+        # Revoked while it runs: what it dials from now on is refused.
+        name = late.process.name
+        crl.write_bytes(authority.revoke(renewed[name]).public_bytes(Encoding.PEM))
+        assert late.process.terminate() == 0
+        late.process.spawn()
+        text = f"transport: certificate serial {renewed[name].serial:x} revoked"
+        wait_until(lambda: text in log_of(leader), 20, "the revoked member is refused")
+        assert "rejected connection on peer endpoint" in log_of(leader)
+        crl.write_bytes(authority.revoke().public_bytes(Encoding.PEM))
+        late.process.wait_ready()
+
+        # A good certificate in somebody else's name.
+        assert late.process.terminate() == 0
+        authority.issue("mallory", "127.0.0.1").write(tmp_path, name)
         late.process.spawn()
         wait_until(
-            lambda: "certificate verify failed" in late.process.log(200_000), 20, "it is refused"
+            lambda: "client certificate authentication failed" in log_of(leader),
+            20,
+            "a name that is not allowed is refused",
         )
+        late.process.kill()
+
+        # Nobody's authority that is known here.
+        late.process.flags = flags_of(tmp_path, stranger, "stranger")
+        late.process.spawn()
+        wait_until(lambda: "certificate verify failed" in log_of(late), 20, "it is refused")
         assert leader.put(b"k", b"without it") > revision
+
+
+def test_members_that_make_their_own_certificates(tmp_path: Path) -> None:
+    """spec/config.md §5 rule 8: nobody verifies them, and the traffic is encrypted."""
+    flags = ("--peer-auto-tls",)
+    with cluster_of(tmp_path, KEYDECK, KEYDECK, KEYDECK, flags=flags, scheme="https") as three:
+        revision = three[0].put(b"k", b"v")
+        assert len(three.wait_equal(revision)) == 1
+        for member in three.members:
+            made = member.process.data_dir / "fixtures" / "peer"
+            assert sorted(path.name for path in made.iterdir()) == ["cert.pem", "key.pem"]
