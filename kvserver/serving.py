@@ -158,6 +158,7 @@ class Serving:
             self._transport_log,
             error_status,
             client_app.wants_body_stream,
+            websocket_refusal=client_app.websocket_refusal,
         )
         slow_seconds = config.warning_unary_request_duration
         if slow_seconds > 0:

@@ -22,6 +22,10 @@ WantsBodyStream = Callable[[str, str], bool]
 """(method, path) -> whether the handler starts before the body has arrived."""
 
 
+WebSocketRefusal = Callable[[HttpRequest], HttpResponse | None]
+"""Why a handshake is refused, or None to accept it; asked before anything is answered."""
+
+
 class Connection(Protocol):
     """What the server asks of a connection, whichever protocol it speaks."""
 
@@ -46,6 +50,7 @@ class Endpoint:
         "loop",
         "serve_grpc",
         "wants_body_stream",
+        "websocket_refusal",
         "wheel",
     )
 
@@ -62,6 +67,7 @@ class Endpoint:
         wants_body_stream: WantsBodyStream | None = None,
         serve_grpc: bool = True,
         kind: str = "client",
+        websocket_refusal: WebSocketRefusal | None = None,
     ) -> None:
         self.loop = loop
         self.limits = limits
@@ -75,6 +81,7 @@ class Endpoint:
         self.serve_grpc = serve_grpc
         self.kind = kind
         """Who connects here, for the log: "client" or "peer"."""
+        self.websocket_refusal = websocket_refusal
         self.connections: set[Connection] = set()
         self.draining = False
         self.closed: Callable[[], None] | None = None

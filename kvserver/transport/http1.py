@@ -24,6 +24,7 @@ from kvserver.transport.http_respond import (
     text_response,
 )
 from kvserver.transport.peer import peer_of
+from kvserver.transport.websocket import WebSocketConnection, as_post, is_handshake
 
 Queued = tuple[HttpRequest | HttpResponse, bool]
 """A request, or the refusal that stands in for one; and whether the connection stays open."""
@@ -45,6 +46,7 @@ class Http1Connection(asyncio.Protocol):
         self._half_closed_timer: asyncio.TimerHandle | None = None
         self._is_streaming = False
         self._stream: BodyStream | None = None
+        self._handshake: HttpRequest | None = None
         self._in_head = True
         self._head_bytes = 0
         self._reset_message()
@@ -77,9 +79,11 @@ class Http1Connection(asyncio.Protocol):
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # Only HTTP/1.1 itself is spoken here; the request is answered as if it did not ask.
-            pass
+        except httptools.HttpParserUpgrade as upgrade:
+            # Other protocols than WebSocket are not spoken here: answered as if not asked for.
+            if self._handshake is not None:
+                self._upgrade(self._handshake, data[upgrade.args[0] :])
+                return
         except httptools.HttpParserError:
             self._refuse(400, "Bad Request")
         if self._in_head and self._head_bytes > self.endpoint.limits.http_header_bytes_max:
@@ -146,6 +150,11 @@ class Http1Connection(asyncio.Protocol):
         self._head_bytes = 0
         if self._refused:
             return
+        if self.endpoint.websocket_refusal is not None and not self.open_streams:
+            request = self._request(b"", None)
+            if is_handshake(request):
+                self._handshake = request
+                return
         length = self._headers.get("content-length", "")
         limits = self.endpoint.limits
         method = self._parser.get_method().decode("latin-1")
@@ -176,6 +185,8 @@ class Http1Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self._in_head = True
         self._head_bytes = 0
+        if self._handshake is not None:
+            return
         if self._stream is not None:
             self._stream.end()
             self._stream = None
@@ -200,6 +211,26 @@ class Http1Connection(asyncio.Protocol):
             path = "/" + path.partition("://")[2].partition("/")[2]
         method = self._parser.get_method().decode("latin-1")
         return HttpRequest(method, path, query, self._headers, body, self.peer, chunks)
+
+    def _upgrade(self, request: HttpRequest, rest: bytes) -> None:
+        """From here on the connection is a WebSocket's, unless it is refused."""
+        assert self.endpoint.websocket_refusal is not None
+        refusal = self.endpoint.websocket_refusal(as_post(request))
+        if refusal is not None:
+            self._refused = True
+            self._put(refusal, keep_alive=False)
+            return
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        lines = [f"GET {self._url.decode('latin-1')} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in request.headers.items()]
+        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        socket = WebSocketConnection(self.endpoint, self.transport, request, head)
+        self.endpoint.opened(socket)
+        self.endpoint.lost(self)
+        self.transport.set_protocol(socket)
+        if rest:
+            socket.data_received(rest)
 
     # Answers
 

@@ -18,6 +18,7 @@ from kvserver.transport.endpoint import (
     HttpHandler,
     Log,
     WantsBodyStream,
+    WebSocketRefusal,
 )
 from kvserver.transport.head import HeadFactory
 from kvserver.transport.limits import TransportLimits
@@ -47,7 +48,9 @@ class Server:
         error_status: ErrorStatus | None = None,
         wants_body_stream: WantsBodyStream | None = None,
         kind: str = "client",
+        websocket_refusal: WebSocketRefusal | None = None,
     ) -> None:
+        """Without `websocket_refusal` no WebSocket is accepted."""
         self.counters = Counters()
         self._methods = {method.path: method for method in methods}
         for path, method in self._methods.items():
@@ -58,6 +61,7 @@ class Server:
         self._error_status = error_status
         self._wants_body_stream = wants_body_stream
         self._kind = kind
+        self._websocket_refusal = websocket_refusal
         self._wheel: DeadlineWheel | None = None
         self._listeners: list[asyncio.Server] = []
         self._socket_files: list[str] = []
@@ -195,4 +199,5 @@ class Server:
             self._wants_body_stream,
             serve_grpc,
             self._kind,
+            self._websocket_refusal,
         )

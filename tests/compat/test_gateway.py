@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
 
 from tests.compat.conftest import StartMember
 from tests.support.etcd_binaries import EtcdRelease
-from tests.support.gateway_client import Answer, GatewayClient, b64
+from tests.support.gateway_client import SECONDS_MAX, Answer, GatewayClient, b64
 
 pytestmark = [pytest.mark.compat, pytest.mark.e2e]
 
@@ -254,3 +255,19 @@ def test_cross_origin_headers(pair: tuple[GatewayClient, GatewayClient]) -> None
             assert ours.headers[header] == theirs.headers[header], (method, path)
         if method == "OPTIONS":
             assert ours.body == theirs.body == b""
+
+
+def test_a_watch_over_a_websocket(pair: tuple[GatewayClient, GatewayClient]) -> None:
+    """spec/wire-api.md §4.3: a text message per request and per reply."""
+    told = []
+    for client in pair:
+        url = f"ws://127.0.0.1:{client.port}/v3/watch"
+        with connect(url, proxy=None, open_timeout=SECONDS_MAX) as socket:
+            socket.send(json.dumps({"create_request": {"key": KEY}}))
+            messages = [socket.recv(SECONDS_MAX)]
+            for value in (b"1", b"2"):
+                client.ask("/v3/kv/put", {"key": KEY, "value": b64(value)})
+                messages.append(socket.recv(SECONDS_MAX))
+        told.append([comparable(json.loads(message)) for message in messages])
+    assert told[0] == told[1]
+    assert told[0][2]["result"]["events"][0]["kv"]["value"] == b64(b"2")

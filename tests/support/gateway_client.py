@@ -32,7 +32,7 @@ class Answer:
 
 class GatewayClient:
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
 
     def ask(
         self,
@@ -61,7 +61,7 @@ class GatewayClient:
 
     @contextmanager
     def _connected(self) -> Iterator[http.client.HTTPConnection]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=SECONDS_MAX)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS_MAX)
         try:
             yield connection
         finally:

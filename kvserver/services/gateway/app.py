@@ -31,6 +31,14 @@ class ClientApp:
         gateway = self._gateway
         return gateway is not None and method == "POST" and gateway.wants_body_stream(_path(path))
 
+    def websocket_refusal(self, request: HttpRequest) -> HttpResponse | None:
+        """Of a handshake, seen as the request that it stands for. The paths of the gateway only;
+        the same door, before a byte of the answer is sent."""
+        path = _path(request.path)
+        if self._gateway is None or not path.startswith(PREFIX):
+            return HttpResponse(404, body=b"404 page not found\n")
+        return self._door.refuse_host(request) or self._door.refuse_caller(request)
+
     async def __call__(self, request: HttpRequest) -> HttpResponse:
         refusal = self._door.refuse_host(request)
         if refusal is not None:
