@@ -40,18 +40,16 @@ class Etcdctl:
 
     def get(self, key: bytes, revision: int = 0, *, consistency: str = "") -> str:
         """`consistency`: l, s, or etcdctl's default."""
-        rev = [f"--consistency={consistency}"] if consistency else []
-        rev += [f"--rev={revision}"] if revision else []
+        flags = _read_flags(revision, consistency)
         if b"\0" in key:
-            return self._txn("", " ".join(["get", *rev, go_string(key)]))
-        return self.line("get", *rev, *_operand(key))
+            return self._txn("", " ".join(["get", *flags, go_string(key)]))
+        return self.line("get", *flags, *_operand(key))
 
-    def list(self, prefix: bytes, limit: int, revision: int = 0) -> str:
-        rev = [f"--rev={revision}"] if revision else []
+    def list(self, prefix: bytes, limit: int, revision: int = 0, *, consistency: str = "") -> str:
+        flags = [f"--limit={limit}", *_read_flags(revision, consistency)]
         if b"\0" in prefix:
-            words = ["get", "--prefix", f"--limit={limit}", *rev, go_string(prefix)]
-            return self._txn("", " ".join(words))
-        return self.line("get", "--prefix", f"--limit={limit}", *rev, *_operand(prefix))
+            return self._txn("", " ".join(["get", "--prefix", *flags, go_string(prefix)]))
+        return self.line("get", "--prefix", *flags, *_operand(prefix))
 
     def watch(self, keys: KeyRange, revision: int = 0) -> str:
         """A watch that goes on until it is interrupted. A range with NUL bytes, which no shell
@@ -89,6 +87,11 @@ class Etcdctl:
     def _txn(self, compare: str, then: str) -> str:
         head = f"{compare}\n" if compare else ""
         return f"{self.line('txn')} <<'END'\n{head}\n{then}\n\n\nEND"
+
+
+def _read_flags(revision: int, consistency: str) -> list[str]:
+    flags = [f"--consistency={consistency}"] if consistency else []
+    return [*flags, f"--rev={revision}"] if revision else flags
 
 
 def _compare(key: bytes, mod_revision: int) -> str:

@@ -15,7 +15,16 @@ from console.gateway.errors import (
     Unreachable,
 )
 from console.gateway.reader import Reader
-from console.gateway.records import Event, History, Key, LeaseList, LeaseTime, Listing, Written
+from console.gateway.records import (
+    Event,
+    History,
+    Key,
+    LeaseList,
+    LeaseTime,
+    Listing,
+    Part,
+    Written,
+)
 from console.gateway.writer import Writer
 
 __all__ = [
@@ -29,6 +38,7 @@ __all__ = [
     "LeaseList",
     "LeaseTime",
     "Listing",
+    "Part",
     "Reader",
     "TooLarge",
     "Unreachable",

@@ -9,7 +9,7 @@ from console.gateway.clients import clients
 from console.gateway.errors import Denied, TooLarge, domain_error
 from console.gateway.events import HISTORY_SECONDS, Scan, compact_revision
 from console.gateway.feed import Feed
-from console.gateway.records import History, Key, LeaseList, LeaseTime, Listing
+from console.gateway.records import History, Key, LeaseList, LeaseTime, Listing, Part
 from console.gateway.wire import STATUS_SECONDS
 from console.keys.paging import PAGE_KEYS, KeyRange, Page
 from console.models import Cluster
@@ -23,8 +23,15 @@ READ_SECONDS = 6.0
 class Reader:
     """Everything the console asks of a cluster without changing it."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, *, is_serializable: bool = False) -> None:
         self.cluster = cluster
+        self.is_serializable = is_serializable
+        """Ranges are answered from one member's own state: no quorum, perhaps behind
+        (spec/kv.md R12)."""
+
+    def reading(self, *, is_serializable: bool) -> Reader:
+        """A reader of the same cluster with this choice for its ranges."""
+        return Reader(self.cluster, is_serializable=is_serializable)
 
     @property
     def _client(self) -> Client:
@@ -38,26 +45,50 @@ class Reader:
             return self._keys(page, has_values=False)
 
     def _keys(self, page: Page, *, has_values: bool) -> Listing:
-        answer = self._range(
-            rpc_pb2.RangeRequest(
-                key=page.start,
-                range_end=page.range.end,
-                limit=PAGE_KEYS,
-                revision=page.revision,
-                keys_only=not has_values,
-            )
-        )
+        keys = KeyRange(page.start, page.range.end)
+        part = self._part(keys, PAGE_KEYS, page.revision, has_values=has_values)
         return Listing(
             page=page,
-            keys=tuple(wire.key(kv, has_value=has_values) for kv in answer.kvs),
-            total=page.seen + answer.count,
-            revision=page.revision or answer.header.revision,
-            has_more=answer.more,
+            keys=part.keys,
+            total=page.seen + part.count,
+            revision=page.revision or part.newest,
+            has_more=part.has_more,
             has_values=has_values,
         )
 
-    def count(self, keys: KeyRange) -> int:
-        request = rpc_pb2.RangeRequest(key=keys.start, range_end=keys.end, count_only=True)
+    def part(
+        self, keys: KeyRange, limit: int, revision: int = 0, *, has_values: bool = False
+    ) -> Part:
+        """The first keys of a range: at most `limit`, fewer where those do not fit one message."""
+        while True:
+            try:
+                return self._part(keys, limit, revision, has_values=has_values)
+            except TooLarge:
+                if limit == 1:
+                    raise
+                limit = max(1, limit // 8)
+
+    def _part(self, keys: KeyRange, limit: int, revision: int, *, has_values: bool) -> Part:
+        answer = self._range(
+            rpc_pb2.RangeRequest(
+                key=keys.start,
+                range_end=keys.end,
+                limit=limit,
+                revision=revision,
+                keys_only=not has_values,
+            )
+        )
+        return Part(
+            keys=tuple(wire.key(kv, has_value=has_values) for kv in answer.kvs),
+            count=answer.count,
+            newest=answer.header.revision,
+            has_more=answer.more,
+        )
+
+    def count(self, keys: KeyRange, revision: int = 0) -> int:
+        request = rpc_pb2.RangeRequest(
+            key=keys.start, range_end=keys.end, count_only=True, revision=revision
+        )
         return int(self._range(request).count)
 
     def key(self, key: bytes, revision: int = 0) -> tuple[Key | None, int]:
@@ -153,6 +184,7 @@ class Reader:
         )
 
     def _range(self, request: rpc_pb2.RangeRequest) -> rpc_pb2.RangeResponse:
+        request.serializable = self.is_serializable
         return self._read(lambda stubs: stubs.kv.Range, request)
 
     def _read(self, pick, request):  # type: ignore[no-untyped-def]

@@ -46,6 +46,17 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """The first keys of a range. `count` is the number of keys in all of it (spec/kv.md R4),
+    `newest` the store's newest revision, which need not be the one that was read."""
+
+    keys: tuple[Key, ...]
+    count: int
+    newest: int
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseTime:
     """`remaining_seconds` below 0: the lease is gone."""
 

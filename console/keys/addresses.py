@@ -7,15 +7,12 @@ from urllib.parse import quote, urlencode
 from django.http import HttpRequest
 from django.urls import reverse
 
-from console.keys.byte_text import parse, show
+from console.keys.byte_text import show
+from console.keys.lens import INT64_MAX, SEPARATOR, BadAddress, Lens, bytes_of, number_of
 from console.keys.paging import Page, prefix_range
 from console.models import Cluster
 
-INT64_MAX = 2**63 - 1
-
-
-class BadAddress(ValueError):
-    """A URL or a field that means no bytes or no revision; the text says why."""
+__all__ = ["INT64_MAX", "BadAddress", "bytes_of", "key_of", "key_url", "number_of"]
 
 
 def key_of(request: HttpRequest) -> bytes:
@@ -26,31 +23,16 @@ def key_of(request: HttpRequest) -> bytes:
     return key
 
 
-def bytes_of(text: str) -> bytes:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise BadAddress(str(error)) from None
-
-
-def number_of(text: str) -> int:
-    """A revision, count or id from a URL: nothing is 0."""
-    if not text:
-        return 0
-    if not (text.isascii() and text.isdecimal()) or int(text) > INT64_MAX:
-        raise BadAddress(f"{text[:30]!r} is not a revision")
-    return int(text)
-
-
-def page_of(request: HttpRequest) -> tuple[bytes, Page]:
-    """The prefix and the page of its listing that a URL names."""
+def page_of(request: HttpRequest, lens: Lens) -> tuple[bytes, Page]:
+    """The prefix and the page of its listing that a URL names. `pin` is the revision of page one
+    of a listing of the newest keys; where the lens has a revision, that is the one."""
     query = request.GET
     prefix = bytes_of(query.get("prefix", ""))
     last_key = bytes_of(query["after"]) if query.get("after") else None
     return prefix, Page(
         prefix_range(prefix),
         last_key,
-        number_of(query.get("rev", "")),
+        lens.revision or number_of(query.get("pin", "")),
         number_of(query.get("seen", "")),
     )
 
@@ -59,15 +41,22 @@ def key_url(cluster: Cluster, key: bytes, view: str = "key", **more: object) -> 
     return query_url(reverse(view, args=[cluster.slug]), key=show(key), **more)
 
 
-def list_url(cluster: Cluster, prefix: bytes, page: Page | None = None, revision: int = 0) -> str:
-    params: dict[str, object] = {}
-    if prefix:
-        params["prefix"] = show(prefix)
+def list_url(
+    cluster: Cluster,
+    prefix: bytes,
+    page: Page | None = None,
+    pin: int = 0,
+    lens: Lens | None = None,
+    **more: object,
+) -> str:
+    params: dict[str, object] = {"prefix": show(prefix)} if prefix else {}
+    params |= lens.params() if lens else {}
     if page and page.last_key is not None:
-        params |= {"after": show(page.last_key), "rev": page.revision, "seen": page.seen}
-    elif revision:
-        params["rev"] = revision
-    return query_url(reverse("keys", args=[cluster.slug]), **params)
+        params |= {"after": show(page.last_key), "seen": page.seen}
+        pin = page.revision
+    if pin and not (lens and lens.revision):
+        params["pin"] = pin
+    return query_url(reverse("keys", args=[cluster.slug]), **params, **more)
 
 
 def query_url(path: str, **params: object) -> str:
@@ -76,15 +65,16 @@ def query_url(path: str, **params: object) -> str:
     return f"{path}?{query}" if query else path
 
 
-def path_parts(key: bytes) -> list[tuple[bytes, bytes | None]]:
-    """The key cut behind each slash: (piece, the prefix it ends, or None for the last piece).
+def path_parts(key: bytes, separator: bytes = SEPARATOR) -> list[tuple[bytes, bytes | None]]:
+    """The key cut behind each separator: (piece, the prefix it ends, or None for the last piece).
 
     Folders are only a way to look at keys (console.md §3 trap 5): the pieces joined are the key.
     """
     parts: list[tuple[bytes, bytes | None]] = []
     start = 0
-    while (at := key.find(b"/", start)) != -1 and at + 1 < len(key):
-        parts.append((key[start : at + 1], key[: at + 1]))
-        start = at + 1
+    while separator and -1 < (at := key.find(separator, start)) < len(key) - len(separator):
+        end = at + len(separator)
+        parts.append((key[start:end], key[:end]))
+        start = end
     parts.append((key[start:], None))
     return parts

@@ -6,47 +6,70 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 
 from console.access import allow
 from console.audit.record import etcdctl_for
 from console.errors import cluster_error, plain
 from console.gateway import ClusterError, Key, LeaseTime
-from console.keys.addresses import BadAddress, key_of, key_url, number_of, path_parts
+from console.keys.addresses import (
+    BadAddress,
+    key_of,
+    key_url,
+    path_parts,
+    query_url,
+)
 from console.keys.byte_text import show
 from console.keys.decoders import Decoder, editable_text, fitting, why_not_editable
+from console.keys.lens import PLAIN, Lens
+from console.keys.tree import base_of
+from console.keys.views_list import lens_context
 from console.roles import Role
 
 
 @allow(Role.VIEWER)
 def key(request: HttpRequest) -> HttpResponse:
     try:
-        name, revision = key_of(request), number_of(request.GET.get("rev", ""))
+        name, lens = key_of(request), Lens.from_query(request.GET)
     except BadAddress as error:
         return plain(request, "This address names no key", str(error), 400)
-    frame = key_frame(name)
+    frame = key_frame(name, lens)
+    reader = request.gateway.reading(is_serializable=lens.is_serializable)
     try:
-        found, newest = request.gateway.key(name, revision)
+        found, newest = reader.key(name, lens.revision)
     except ClusterError as error:
         more = {**frame, "newest_url": key_url(request.cluster, name)}
         return cluster_error(request, error, f"Reading the key {show(name)}", **more)
     frame |= {
-        "revision": revision,
+        "revision": lens.revision,
         "newest": newest,
-        "command": etcdctl_for(request.cluster).get(name, revision),
+        "newest_url": key_url(request.cluster, name, **lens.at(0).params()),
+        "tree_url": _tree_url(request, name, lens),
+        "command": etcdctl_for(request.cluster).get(
+            name, lens.revision, consistency=lens.consistency
+        ),
     }
     if found is None:
         return render(request, "keys/absent.html", frame, status=404)
     return render(request, "keys/key.html", {**frame, **_value_context(request, found)})
 
 
-def key_frame(name: bytes) -> dict[str, Any]:
+def _tree_url(request: HttpRequest, name: bytes, lens: Lens) -> str:
+    """The tree beside a key comes after it: the key is what somebody waits for."""
+    folder = base_of(name, lens.separator)
+    path = reverse("key_tree", args=[request.cluster.slug])  # type: ignore[attr-defined]
+    return query_url(path, prefix=show(folder), key=show(name), **lens.params())
+
+
+def key_frame(name: bytes, lens: Lens = PLAIN) -> dict[str, Any]:
     """What every page about this key has in common."""
-    return {
+    return lens_context(lens) | {
         "title": show(name),
         "rail_current": "keys",
         "crumbs": [("Keys", "keys"), (show(name), None)],
         "key": name,
-        "parts": path_parts(name),
+        "parts": path_parts(name, lens.separator),
+        "folder": base_of(name, lens.separator),
     }
 
 
@@ -83,10 +106,11 @@ def lease_of(request: HttpRequest, found: Key) -> LeaseTime | None:
 def raw(request: HttpRequest) -> HttpResponse:
     """The value's bytes as a download: hostile until proven otherwise, so never shown inline."""
     try:
-        name, revision = key_of(request), number_of(request.GET.get("rev", ""))
+        name, lens = key_of(request), Lens.from_query(request.GET)
     except BadAddress as error:
         return plain(request, "This address names no key", str(error), 400)
-    found, _ = request.gateway.key(name, revision)
+    reader = request.gateway.reading(is_serializable=lens.is_serializable)
+    found, _ = reader.key(name, lens.revision)
     if found is None:
         return plain(request, "There is no such key", show(name), 404)
     response = HttpResponse(found.value, content_type="application/octet-stream")

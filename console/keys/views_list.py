@@ -1,4 +1,8 @@
-"""The listing of a range of keys: prefix filter, keyset pages, one revision throughout."""
+"""The key browser: the tree on the left, the listing of a range on the right.
+
+The listing has keyset pages, one revision throughout (console.md §3 trap 6); the tree beside it
+shows the same revision.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,14 @@ from console.access import allow
 from console.audit.record import etcdctl_for
 from console.errors import cluster_error
 from console.gateway import ClusterError, Denied, Listing
-from console.keys.addresses import BadAddress, list_url, page_of
+from console.keys.addresses import BadAddress, bytes_of, list_url, page_of
+from console.keys.lens import PLAIN, Lens
 from console.keys.paging import PAGE_KEYS, Page, prefix_range
+from console.keys.views_tree import read_tree
 from console.roles import Role
+
+SEPARATORS = ("/", ":", ".", "none")
+"""Offered; an address may name any other."""
 
 
 @allow(Role.VIEWER)
@@ -24,23 +33,36 @@ def keys(request: HttpRequest) -> HttpResponse:
         "crumbs": [("Keys", None)],
         "prefix_text": request.GET.get("prefix", ""),
         "page_keys": PAGE_KEYS,
+        "shows": "list" if request.GET.get("show") == "list" else "tree",
     }
     try:
-        prefix, page = page_of(request)
+        lens = Lens.from_query(request.GET)
+        prefix, page = page_of(request, lens)
+        start = bytes_of(request.GET.get("start", "")) or None
     except BadAddress as error:
-        context = {**frame, "bad_prefix": str(error), "range": prefix_range(b"")}
+        context = frame | {
+            "bad_prefix": str(error),
+            "shows": "list",
+            "lens": PLAIN,
+            "range": prefix_range(b""),
+        }
         return render(request, "keys/list.html", context, status=_status(request, 400))
-    frame |= {
+    frame |= lens_context(lens) | {
         "prefix": prefix,
         "range": page.range,
         "is_first": page.is_first,
-        "newest_url": list_url(request.cluster, prefix),
-        "command": etcdctl_for(request.cluster).list(prefix, PAGE_KEYS, page.revision),
+        "newest_url": list_url(request.cluster, prefix, lens=lens.at(0)),
+        "tree_here_url": list_url(request.cluster, prefix, lens=lens),
+        "list_here_url": list_url(request.cluster, prefix, lens=lens, show="list"),
+        "command": etcdctl_for(request.cluster).list(
+            prefix, PAGE_KEYS, page.revision, consistency=lens.consistency
+        ),
     }
+    reader = request.gateway.reading(is_serializable=lens.is_serializable)
     try:
-        listing = request.gateway.keys(page)
+        listing = reader.keys(page)
     except Denied as error:
-        context = {**frame, "denied": error}
+        context = {**frame, "denied": error, "shows": "list"}
         return render(request, "keys/list.html", context, status=_status(request, 403))
     except ClusterError as error:
         tried = f"Reading a page of {PAGE_KEYS} keys"
@@ -48,9 +70,22 @@ def keys(request: HttpRequest) -> HttpResponse:
             tried += f" at revision {page.revision}"
         more = {k: frame[k] for k in ("rail_current", "crumbs", "newest_url")}
         return cluster_error(request, error, tried, **more)
-    return render(
-        request, "keys/list.html", {**frame, **_listing_context(request, prefix, listing, page)}
-    )
+    frame |= _listing_context(request, lens, prefix, listing, page)
+    if not listing.total:
+        frame["shows"] = "list"
+    if not (lens.is_flat or request.headers.get("X-Without-Tree")):
+        frame["tree"] = read_tree(
+            reader, lens, prefix, request.cluster, start=start, pin=listing.revision
+        )
+    return render(request, "keys/list.html", frame)
+
+
+def lens_context(lens: Lens) -> dict[str, Any]:
+    """What the bar needs that shows how one looks and lets one look otherwise."""
+    offered = SEPARATORS
+    if lens.separator_text not in offered:
+        offered = (lens.separator_text, *offered)
+    return {"lens": lens, "separators": offered}
 
 
 def _status(request: HttpRequest, status: int) -> int:
@@ -59,15 +94,18 @@ def _status(request: HttpRequest, status: int) -> int:
 
 
 def _listing_context(
-    request: HttpRequest, prefix: bytes, listing: Listing, page: Page
+    request: HttpRequest, lens: Lens, prefix: bytes, listing: Listing, page: Page
 ) -> dict[str, Any]:
     following = listing.next_page
+    cluster = request.cluster  # type: ignore[attr-defined]
     return {
         "listing": listing,
         "first_number": page.seen + 1,
         "last_number": page.seen + len(listing.keys),
-        "first_url": list_url(request.cluster, prefix, revision=listing.revision),
-        "next_url": list_url(request.cluster, prefix, following) if following else None,
+        "first_url": list_url(cluster, prefix, pin=listing.revision, lens=lens, show="list"),
+        "next_url": list_url(cluster, prefix, following, lens=lens, show="list")
+        if following
+        else None,
         "is_pinned": bool(page.revision),
         "is_everything_empty": not listing.total and not prefix,
     }

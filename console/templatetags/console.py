@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from hashlib import blake2s
+
 from django import template
+from django.template import Context
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
@@ -20,6 +23,12 @@ PREVIEW_BYTES = 160
 def show(data: bytes) -> str:
     """Bytes as byte text; the template escapes it like any text."""
     return show_bytes(data)
+
+
+@register.filter
+def tree_id(path: bytes) -> str:
+    """The id of a folder's rows in the tree."""
+    return f"t{blake2s(path, digest_size=8).hexdigest()}"
 
 
 @register.filter
@@ -93,14 +102,24 @@ def milliseconds(seconds: float | None) -> str:
     return f"{seconds * 1000:.1f}\N{NO-BREAK SPACE}ms"
 
 
-@register.simple_tag
-def key_url(cluster: Cluster, key: bytes, view: str = "key", **more: object) -> str:
-    return addresses.key_url(cluster, key, view, **{k.rstrip("_"): v for k, v in more.items() if v})
+LENS_VIEWS = {"key", "key_raw", "key_history"}
+"""Pages about a key that are looked at through a lens (console/keys/lens.py)."""
 
 
-@register.simple_tag
-def prefix_url(cluster: Cluster, prefix: bytes) -> str:
-    return addresses.list_url(cluster, prefix)
+@register.simple_tag(takes_context=True)
+def key_url(
+    context: Context, cluster: Cluster, key: bytes, view: str = "key", **more: object
+) -> str:
+    """The address of a page about a key. What is given as nothing is left out, the lens' too."""
+    lens = context.get("lens")
+    params = lens.params() if lens and view in LENS_VIEWS else {}
+    params |= {name.rstrip("_"): value for name, value in more.items()}
+    return addresses.key_url(cluster, key, view, **{k: v for k, v in params.items() if v})
+
+
+@register.simple_tag(takes_context=True)
+def prefix_url(context: Context, cluster: Cluster, prefix: bytes) -> str:
+    return addresses.list_url(cluster, prefix, lens=context.get("lens"))
 
 
 @register.simple_tag

@@ -103,7 +103,7 @@ def test_trap_6_the_pinned_revision_is_shown_with_a_way_to_the_newest(as_viewer,
         store.put(prefix + b"%03d" % number, b"v")
     first = listed(as_viewer, prefix)
     link = html.unescape(re.search(r'href="([^"]*)" rel="next"', first)[1])
-    pinned = parse_qs(urlsplit(link).query)["rev"][0]
+    pinned = parse_qs(urlsplit(link).query)["pin"][0]
     assert pinned == str(store.revision())
     store.put(prefix + b"zzz", b"v")
     second = as_viewer.get(link).text
@@ -202,7 +202,8 @@ def test_a_key_at_an_older_revision(as_viewer, as_editor, store, prefix) -> None
     text = page_of(as_editor, prefix, rev=old).text
     assert "first" in text
     assert "second" not in text
-    assert "See the newest" in text
+    assert "Back to the newest" in text
+    assert "Put this version back" in text
     assert "Delete key" not in text
 
 

@@ -1,0 +1,219 @@
+"""The key browser in a real browser, against every kind of server: by mouse and by keyboard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.console.browser import Visit, visit
+from tests.console.conftest import Store
+from tests.console.serving import Served
+from tests.console.test_browser import at, chromium, signed_in  # noqa: F401
+from tests.console.test_browser import behind as behind
+from tests.support.servers import kinds, program
+
+pytestmark = [pytest.mark.browser, pytest.mark.e2e]
+
+KEYS: dict[bytes, bytes] = {
+    b"/tree/a": b"a key",
+    b"/tree/a/": b"a key and a folder",
+    b"/tree/a/deep/x": b'{"x": 1}',
+    b"/tree/a/deep/y": b"why",
+    b"/tree/a//empty": b"an empty name",
+    b"/tree/\xff/\x00": bytes(range(256)),
+    b"/tree/<script>document.title='owned'</script>/k": b"v",
+    b"tree:with:colons": b"v",
+    b"/tree/z": b"last",
+} | {b"/tree/wide/%03d/v" % number: b"v" for number in range(130)}
+
+
+@pytest.fixture(scope="module", params=kinds())
+def served(request, tmp_path_factory) -> Iterator[Served]:
+    one = Served(tmp_path_factory.mktemp("served") / "data", member=program(request.param))
+    one.start()
+    yield one
+    one.stop()
+
+
+@pytest.fixture(scope="module")
+def keys(behind: Store) -> Store:
+    for key, value in KEYS.items():
+        behind.put(key, value)
+    return behind
+
+
+PAGES = [
+    "/c/local/keys?prefix=/tree/",
+    "/c/local/keys?prefix=/tree/&rev=20&read=serializable",
+    "/c/local/keys?prefix=tree:&sep=:",
+    "/c/local/keys?prefix=/tree/&sep=none",
+    "/c/local/key?key=/tree/a/",
+    "/c/local/key?key=/tree/a/&rev=20",
+    r"/c/local/key?key=/tree/%5Cxff/%5Cx00",
+]
+
+
+def assert_good(one: Visit) -> None:
+    """Accessible in both themes, no wider than a phone."""
+    for scheme, width, rule in (
+        ("light", 1280, "color-contrast"),
+        ("dark", 1280, None),
+        ("light", 390, None),
+    ):
+        one.page.emulate_media(color_scheme=scheme)
+        one.page.set_viewport_size({"width": width, "height": 844})
+        one.assert_accessible(rule)
+        one.assert_fits()
+    one.assert_quiet()
+    assert one.page.title() != "owned"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_is_accessible_and_fits(
+    chromium: Browser,  # noqa: F811
+    served: Served,
+    signed_in,  # noqa: F811
+    keys: Store,
+    path: str,
+) -> None:
+    """On one kind of server: how a page is built does not depend on who answers."""
+    with visit(chromium, served.base, storage_state=signed_in, reduced_motion="reduce") as one:
+        one.open(path)
+        if "sep=none" not in path:
+            expect(one.page.get_by_role("tree")).to_be_visible()
+        assert_good(one)
+
+
+def row(page: Page, name: str):
+    return page.get_by_role("treeitem").filter(
+        has=page.locator(".nm", has_text=re.compile(f"^{re.escape(name)}$"))
+    )
+
+
+def test_the_tree_by_mouse(at: Visit, keys: Store) -> None:  # noqa: F811
+    page = at.page
+    at.open("/c/local/keys")
+    row(page, "/tree/").locator(".tw").click()  # opens, goes nowhere
+    expect(page).to_have_url(re.compile("/c/local/keys$"))
+    expect(row(page, "/tree/")).to_have_attribute("aria-expanded", "true")
+    expect(row(page, "wide/")).to_contain_text("130")
+    row(page, "a/").click()
+    expect(page).to_have_url(re.compile("prefix=/tree/a/$"))
+    expect(page.locator("#listing")).to_contain_text("[/tree/a/, /tree/a0)")
+    expect(row(page, "the key of this name")).to_be_visible()
+    row(page, "deep/").click()
+    row(page, "x").click()
+    expect(page.locator("h1")).to_have_text("/tree/a/deep/x")
+    expect(page.locator("#crumbs")).to_contain_text("/tree/a/deep/x")
+    expect(row(page, "wide/")).to_be_visible()  # the tree stays as it was
+    expect(row(page, "x")).to_have_attribute("aria-current", "true")
+    at.assert_accessible()
+    row(page, "/tree/").locator(".tw").click()
+    expect(row(page, "wide/")).to_be_hidden()
+    page.reload()
+    expect(row(page, "x")).to_have_attribute("aria-current", "true")
+    page.go_back()
+    expect(page.locator("#prefix")).to_have_value("/tree/a/deep/")
+
+
+def test_the_tree_by_keyboard(at: Visit, keys: Store) -> None:  # noqa: F811
+    page = at.page
+    at.open("/c/local/keys?prefix=/tree/")
+    here = page.locator("#tree :focus")
+    row(page, "/tree/").focus()
+    page.keyboard.press("ArrowDown")
+    expect(here).to_contain_text("<script>")
+    page.keyboard.press("End")
+    page.keyboard.press("Home")
+    expect(here).to_contain_text("/tree/")
+    page.keyboard.press("w")  # type-ahead
+    expect(here).to_contain_text("wide/")
+    page.keyboard.press("ArrowRight")
+    expect(row(page, "000/")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(here).to_contain_text("000/")
+    page.keyboard.press("ArrowLeft")
+    expect(here).to_contain_text("wide/")
+    page.keyboard.press("ArrowLeft")
+    expect(row(page, "000/")).to_be_hidden()
+    page.keyboard.press("z")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_be_focused()
+    expect(page.locator("h1")).to_have_text("/tree/z")
+    page.keyboard.press("e")  # the letters of the page again
+    expect(page.get_by_label("Value")).to_have_value("last")
+
+
+def test_more_of_a_long_level(at: Visit, keys: Store) -> None:  # noqa: F811
+    page = at.page
+    at.open("/c/local/keys?prefix=/tree/wide/")
+    more = page.get_by_role("treeitem", name="more…")
+    shown = page.locator("#tree .folder").count()
+    assert shown < 132
+    more.focus()
+    page.keyboard.press("Enter")
+    expect(row(page, "129/")).to_be_visible()
+    expect(more).to_have_count(0)
+    expect(page.locator("#tree .folder")).to_have_count(132)
+
+
+def test_the_past_by_the_bar(at: Visit, keys: Store) -> None:  # noqa: F811
+    page = at.page
+    old = keys.put(b"/tree/moving", b"before")
+    keys.put(b"/tree/moving", b"after")
+    at.open("/c/local/key?key=/tree/moving")
+    page.get_by_text("How it is read").click()
+    page.get_by_label("As of revision").fill(str(old))
+    page.get_by_role("button", name="Look").click()
+    expect(page.locator("pre.value")).to_have_text("before")
+    expect(page.get_by_role("button", name="Edit")).to_be_disabled()
+    row(page, "z").click()
+    expect(page).to_have_url(re.compile(f"rev={old}"))
+    page.get_by_role("link", name="Back to the newest").click()
+    expect(page).not_to_have_url(re.compile("rev="))
+    keys.delete(b"/tree/moving")
+
+
+def test_one_pane_at_a_time_on_a_phone(
+    chromium: Browser,  # noqa: F811
+    served: Served,
+    signed_in,  # noqa: F811
+    keys: Store,
+) -> None:
+    phone = {"width": 390, "height": 844}
+    with visit(chromium, served.base, storage_state=signed_in, viewport=phone) as one:
+        page = one.page
+        one.open("/c/local/keys?prefix=/tree/")
+        expect(page.locator("#listing")).to_be_hidden()
+        row(page, "z").click()
+        expect(page.locator("h1")).to_have_text("/tree/z")
+        expect(page.get_by_role("tree")).to_be_hidden()
+        page.locator(".back a").click()
+        expect(page.get_by_role("tree")).to_be_visible()
+        page.get_by_role("link", name="List", exact=True).click()
+        expect(page.locator("#listing")).to_be_visible()
+        expect(page.get_by_role("tree")).to_be_hidden()
+        one.assert_quiet()
+
+
+def test_folders_are_links_without_javascript(
+    chromium: Browser,  # noqa: F811
+    served: Served,
+    signed_in,  # noqa: F811
+    keys: Store,
+) -> None:
+    with visit(chromium, served.base, storage_state=signed_in, java_script_enabled=False) as one:
+        page = one.page
+        one.open("/c/local/keys?prefix=/tree/")
+        row(page, "a/").click()
+        row(page, "deep/").click()
+        row(page, "y").click()
+        expect(page.locator("pre.value")).to_have_text("why")
+        page.get_by_role("link", name="Open the folder /tree/a/deep/").click()
+        expect(row(page, "x")).to_be_visible()
+        one.open("/c/local/keys?prefix=/tree/wide/")
+        page.get_by_role("treeitem", name="more…").click()
+        expect(row(page, "129/")).to_be_visible()
