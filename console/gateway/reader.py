@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from console.gateway import wire
 from console.gateway.clients import clients
 from console.gateway.errors import Denied, TooLarge, domain_error
 from console.gateway.events import HISTORY_SECONDS, Scan, compact_revision
-from console.gateway.feed import Feed
+from console.gateway.feed import Feed, feed_of
 from console.gateway.records import History, Key, LeaseList, LeaseTime, Listing, Part
 from console.gateway.wire import STATUS_SECONDS
 from console.keys.paging import PAGE_KEYS, KeyRange, Page
@@ -117,9 +118,12 @@ class Reader:
     def compacted(self, keys: KeyRange, newest: int) -> int:
         return compact_revision(self._client, keys, newest)
 
-    def feed(self, keys: KeyRange, *, start: int, puts: bool, deletes: bool) -> Feed:
-        """A live watch from revision `start` on. The caller starts and closes it."""
-        return Feed(self._client, keys, start=start, puts=puts, deletes=deletes)
+    def feed(
+        self, starts: Iterable[tuple[KeyRange, int]], *, puts: bool, deletes: bool, **wanted: Any
+    ) -> Feed:
+        """A live watch of ranges, each from its revision on; `wanted` as `Feed` takes it. The
+        caller starts and closes it."""
+        return feed_of(self._client, starts, puts=puts, deletes=deletes, **wanted)
 
     def lease_time(self, lease: int, *, has_keys: bool = False) -> LeaseTime:
         answer = self._read(

@@ -12,10 +12,11 @@ from console.access import allow
 from console.audit.record import etcdctl_for
 from console.errors import cluster_error, plain
 from console.gateway import ClusterError, Denied, Event
+from console.history.changes import describe
 from console.history.versions import window
 from console.keys.addresses import BadAddress, bytes_of, number_of, query_url
 from console.keys.byte_text import show
-from console.keys.diff import Diff, compare_bytes
+from console.keys.diff import Diff
 from console.keys.paging import FROM_NUL, KeyRange, prefix_range
 from console.roles import Role
 
@@ -168,14 +169,6 @@ def revision(request: HttpRequest, revision: int) -> HttpResponse:
 
 def _described(events: tuple[Event, ...]) -> list[Change]:
     return [
-        Change(event, describe(event) if number < DIFFS_MAX else None)
+        Change(event, describe(event, DIFF_BYTES_MAX) if number < DIFFS_MAX else None)
         for number, event in enumerate(events)
     ]
-
-
-def describe(event: Event) -> Diff | None:
-    """Old → new of one event; None when it is too long to be shown with others."""
-    if event.size_bytes > DIFF_BYTES_MAX:
-        return None
-    before = event.prev.value if event.prev else None
-    return compare_bytes(before, event.now.value if event.now else None)

@@ -2,9 +2,9 @@
 
 from django.urls import path
 
-from console.watch import views
+from console.watch import views, views_export
 
 pages = [
     path("/watch", views.watch, name="watch"),
-    path("/watch/export", views.export, name="watch_export"),
+    path("/watch/export", views_export.export, name="watch_export"),
 ]

@@ -27,7 +27,8 @@ PAUSE_SECONDS_MAX = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A member serves the watch; every event from `revision` on will come."""
+    """A member serves the watch; every event from `revision` on will come. Said again when the
+    member says that it has shown everything below."""
 
     revision: int
 
@@ -125,6 +126,7 @@ class Follow:
                     skip = yield from self._deliver(response, skip)
                 else:  # progress: nothing came up to this revision (W12)
                     self.next_revision = max(self.next_revision, response.header.revision + 1)
+                    yield Live(self.next_revision)
                 if self._closed.is_set():
                     return
         finally:

@@ -87,3 +87,9 @@ class Served:
 
     def kill_member(self) -> None:
         os.kill(self.member_pid(), signal.SIGKILL)
+
+    def console_rss_bytes(self) -> int:
+        """What the console itself holds in memory, without its member."""
+        assert self._process is not None
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")

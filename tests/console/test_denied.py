@@ -85,11 +85,20 @@ def test_a_watch_that_is_denied_says_so(browser) -> None:
 
 def test_a_watch_that_is_refused_while_open_stops_and_says_why(browser) -> None:
     feed = Reader(Cluster.objects.get()).feed(
-        prefix_range(b"/secret/"), start=1, puts=True, deletes=True
+        [(prefix_range(b"/secret/"), 1)], puts=True, deletes=True, kept_max=10
     )
     feed.start()
-    feed._thread.join(20)
-    assert (feed.connection.state, feed.connection.why) == ("stopped", "permission denied")
+    [part] = feed.parts
+    part.thread.join(20)
+    assert (part.connection.state, part.connection.why) == ("stopped", "permission denied")
+
+
+def test_of_several_ranges_only_the_denied_one_is_not_watched(browser) -> None:
+    path = reverse("watch", args=["g"]) + "?prefix=/secret/&prefix=/pub/"
+    answer = browser.get(path)
+    assert answer.status_code == 200
+    assert "/pub/a" in answer.text
+    assert answer.text.count("may not be watched") == 1
 
 
 def test_the_history_of_what_may_be_read_needs_no_more(browser) -> None:
