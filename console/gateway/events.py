@@ -27,7 +27,7 @@ class Scan:
         start: int,
         until: int,
         known_last: int = 0,
-        seconds: float = HISTORY_SECONDS,
+        seconds: float | None = None,
     ) -> None:
         self._until = until
         self._replay = Replay(
@@ -36,7 +36,7 @@ class Scan:
             wire_end(keys),
             start=start,
             until=until,
-            seconds=seconds,
+            seconds=HISTORY_SECONDS if seconds is None else seconds,
             known_last=known_last,
             has_prev=True,
         )

@@ -8,7 +8,7 @@ from typing import Any
 from console.gateway import wire
 from console.gateway.clients import clients
 from console.gateway.errors import Denied, TooLarge, domain_error
-from console.gateway.events import HISTORY_SECONDS, Scan, compact_revision
+from console.gateway.events import Scan, compact_revision
 from console.gateway.feed import Feed, feed_of
 from console.gateway.records import History, Key, LeaseList, LeaseTime, Listing, Part
 from console.gateway.wire import STATUS_SECONDS
@@ -109,9 +109,7 @@ class Reader:
         scan = Scan(self._client, keys, start=start, until=until, known_last=known_last)
         return scan.newest()
 
-    def scan(
-        self, keys: KeyRange, *, start: int, until: int, seconds: float = HISTORY_SECONDS
-    ) -> Scan:
+    def scan(self, keys: KeyRange, *, start: int, until: int, seconds: float | None = None) -> Scan:
         """The same event by event, for who keeps less than the events."""
         return Scan(self._client, keys, start=start, until=until, seconds=seconds)
 
