@@ -107,6 +107,8 @@ SNAPSHOT_ANSWER_SECONDS = 300.0
 """After the last byte of a database: the other side makes a backend of it before it answers."""
 SNAPSHOT_LOG_HOLD_SECONDS = 30.0
 """The log is not compacted for so long after a database was sent: its receiver goes on from it."""
+PEER_HASH_SECONDS = 60.0
+"""For another member's HashKV, which walks over its whole database in slices."""
 PEER_APPLIED_WAIT_SECONDS = 1.0
 """How long another member's lease call waits until what is committed here is applied."""
 REMOVED_STOP_SECONDS = 1.0

@@ -136,10 +136,13 @@ class MemberServer:
         self._flush.start()
         await self._serve_failpoints()
         serving = self._serving
+        if self._config.has_feature("InitialCorruptCheck") and self._recovered.applied_index:
+            await serving.corruption.check_before_start()
         await self._listeners.listen_to_peers(serving.peers)
         freeze_garbage()
         cluster = self._cluster
         self._core.start()
+        serving.start()
         await asyncio.wait(
             (cluster.published, self._fatal, cluster.removed), return_when=asyncio.FIRST_COMPLETED
         )

@@ -28,6 +28,7 @@ from kvserver.services.access import Access
 from kvserver.services.auth import AuthService
 from kvserver.services.cluster import ClusterService
 from kvserver.services.concurrency import Queues
+from kvserver.services.corruption import CorruptionChecks
 from kvserver.services.downgrade import DowngradeService
 from kvserver.services.election import ElectionService
 from kvserver.services.gate import Gate, error_status
@@ -43,6 +44,7 @@ from kvserver.services.lock import LockService
 from kvserver.services.maintenance import MaintenanceService
 from kvserver.services.member_changes import MemberChanges
 from kvserver.services.metrics import register_metrics
+from kvserver.services.peer_hashes import PeerHashes
 from kvserver.services.peer_http import PeerHttpApp
 from kvserver.services.peer_side import PeerSide
 from kvserver.services.reflection import Reflection
@@ -114,7 +116,7 @@ class Serving:
         self.clients = self._client_transport(methods, access, app, limits)
         raft = RaftHttp(network, clock)
         raft.receive_snapshot = self._received.receive
-        side = PeerSide(member, network.identity, self._changes, self._leases)
+        side = PeerSide(member, core.background, network.identity, self._changes, self._leases)
         peers = PeerHttpApp(member, recovered.cluster_id, app, raft, cluster.known_members, side)
         self.peers = Transport(
             (),
@@ -124,6 +126,7 @@ class Serving:
             wants_body_stream=wants_body_stream,
             kind="peer",
         )
+        self.corruption = CorruptionChecks(member, core.background, PeerHashes(network, log), log)
         self.monitoring = Transport((), MonitoringApp(app), limits, self._transport_log)
         register_metrics(
             registry,
@@ -201,8 +204,17 @@ class Serving:
         ).methods(size)
         yield from Health().methods()
 
+    def start(self) -> None:
+        """What asks other members by the clock."""
+        config = self._config
+        is_comparing = config.has_feature("CompactHashCheck")
+        self.corruption.start(
+            config.corrupt_check_time, config.compact_hash_check_time if is_comparing else 0
+        )
+
     def stop_peers(self) -> None:
         """Nothing more goes to or comes from other members."""
+        self.corruption.stop()
         self._sender.stop()
         self._received.stop()
         self._network.stop()

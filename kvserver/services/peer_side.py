@@ -15,10 +15,12 @@ from kvserver.membership.ids import format_id
 from kvserver.membership.types import Member
 from kvserver.peers.identity import Identity, RefusedPeer
 from kvserver.proto import lease_pb2, rpc_pb2
+from kvserver.runtime.background import Background
 from kvserver.runtime.member_loop import MemberLoop
 from kvserver.services.http import TEXT
 from kvserver.services.lease import LeaseService
 from kvserver.services.member_changes import MemberChanges
+from kvserver.services.peer_hashes import hash_here
 from kvserver.transport import HttpRequest, HttpResponse
 
 JSON = {"Content-Type": "application/json"}
@@ -36,9 +38,15 @@ class PeerSide:
     """Handlers of the side endpoints. Owner: the loop."""
 
     def __init__(
-        self, member: MemberLoop, identity: Identity, changes: MemberChanges, leases: LeaseService
+        self,
+        member: MemberLoop,
+        background: Background,
+        identity: Identity,
+        changes: MemberChanges,
+        leases: LeaseService,
     ) -> None:
         self._member = member
+        self._background = background
         self._identity = identity
         self._changes = changes
         self._leases = leases
@@ -146,20 +154,14 @@ class PeerSide:
         if not isinstance(revision, int) or isinstance(revision, bool):
             return _text(400, "error unmarshalling request")
         try:
-            job = self._member.store.hash_kv(revision)
+            found = await hash_here(self._member, self._background, revision)
         except errors.RequestError as error:
             return _text(400, error.message.removeprefix("etcdserver: "))
-        is_complete = job.step()
-        while not is_complete:
-            await asyncio.sleep(0)
-            is_complete = job.step()
-        current, body = job.result()
-        found = rpc_pb2.HashKVResponse.FromString(body)
         fields = {
-            "header": {"revision": current},
+            "header": {"revision": self._member.store.revision},
             "hash": found.hash,
             "compact_revision": found.compact_revision,
-            "hash_revision": found.hash_revision,
+            "hash_revision": found.revision,
         }
         return HttpResponse(200, JSON, json.dumps(fields, separators=(",", ":")).encode())
 

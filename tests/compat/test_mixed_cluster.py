@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import random
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -117,22 +120,166 @@ def test_theirs_sends_its_database_to_ours(tmp_path: Path, etcd: tuple[str, ...]
         old = cluster[0]
         outgrow_the_log(old)
         joiner = cluster.joiner("m1", flags=SHORT_LOG)
-        request = rpc.MemberAddRequest(peerURLs=[joiner.peer_url], isLearner=True)
-        added = old.cluster.MemberAdd(request, timeout=10)
-        joiner.process.spawn()
-
-        def is_promoted() -> bool:
-            try:
-                old.cluster.MemberPromote(rpc.MemberPromoteRequest(ID=added.member.ID), timeout=10)
-            except grpc.RpcError as error:
-                assert "in sync" in error.details()
-                return False
-            return True
-
-        wait_until(is_promoted, 30, "the learner is in sync")
+        promote(old, join_as_learner(old, joiner))
         joiner.process.wait_ready(30)
         revision = joiner.put(b"by", b"the new voter")
         check_database(cluster, joiner, revision)
+
+
+class Load(threading.Thread):
+    """Writes of every kind through one member after the other, and compactions, until stopped."""
+
+    def __init__(self, members: Sequence[ClusterMember]) -> None:
+        super().__init__()
+        self.members = list(members)
+        self.done = 0
+        self._stopping = threading.Event()
+        self._random = random.Random(7)
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            member = self.members[self.done % len(self.members)]
+            with contextlib.suppress(grpc.RpcError):  # an election, or a learner: no write at all
+                self._write(member, b"k%02d" % self._random.randrange(40))
+            self.done += 1
+
+    def _write(self, member: ClusterMember, key: bytes) -> None:
+        number = self.done
+        put = rpc.PutRequest(key=key, value=b"v%d" % number)
+        if number % 5 == 1:
+            member.kv.DeleteRange(rpc.DeleteRangeRequest(key=key), timeout=10)
+        elif number % 5 == 2:
+            other = rpc.PutRequest(key=key + b"/2", value=b"t")
+            operations = [rpc.RequestOp(request_put=put), rpc.RequestOp(request_put=other)]
+            member.kv.Txn(rpc.TxnRequest(success=operations), timeout=10)
+        elif number % 5 == 3:
+            lease = member.lease.LeaseGrant(rpc.LeaseGrantRequest(TTL=600), timeout=10)
+            put.lease = lease.ID
+            member.kv.Put(put, timeout=10)
+            if number % 2:
+                member.lease.LeaseRevoke(rpc.LeaseRevokeRequest(ID=lease.ID), timeout=10)
+        else:
+            revision = member.kv.Put(put, timeout=10).header.revision
+            if number % 100 == 0:
+                request = rpc.CompactionRequest(revision=revision - 20, physical=True)
+                member.kv.Compact(request, timeout=10)
+
+    def more(self, count: int, what: str) -> None:
+        """Wait for so many more writes."""
+        wanted = self.done + count
+        wait_until(lambda: self.done >= wanted, 60, f"writes {what}")
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join(30)
+
+
+@contextlib.contextmanager
+def loaded(members: Sequence[ClusterMember]) -> Iterator[Load]:
+    load = Load(members)
+    load.start()
+    try:
+        yield load
+    finally:
+        load.stop()
+
+
+CHECKS = ("--experimental-corrupt-check-time=1s",)
+OUR_CHECKS = (*CHECKS, "--feature-gates=CompactHashCheck=true", "--compact-hash-check-time=1s")
+CHECKED = "finished periodic corruption check"
+
+
+@pytest.mark.parametrize("joiner_is_ours", [True, False])
+def test_a_member_of_the_other_kind_joins_and_leads_under_load(
+    tmp_path: Path, etcd: tuple[str, ...], joiner_is_ours: bool
+) -> None:
+    """Cases 10 to 13 at once, in both directions; the corruption checks of both kinds look on and
+    find nothing (spec/maintenance.md §9).
+
+    The cluster that takes in a 3.5 member has one already: see the test after this one.
+    """
+    kinds = (etcd, etcd) if joiner_is_ours else (KEYDECK, KEYDECK, etcd)
+    with cluster_of(tmp_path, *kinds, starts=False) as cluster:
+        for member, kind in zip(cluster.members, kinds, strict=True):
+            member.process.flags = CHECKS if kind is etcd else OUR_CHECKS
+        cluster.start()
+        first = cluster[0]
+        lead(cluster, first)
+        with loaded(cluster.members) as load:
+            load.more(100, "before anybody joins")
+            command, flags = (KEYDECK, OUR_CHECKS) if joiner_is_ours else (etcd, CHECKS)
+            number = join_as_learner(first, joiner := cluster.joiner("joiner", command, flags))
+            load.more(100, "with a learner")
+            promote(first, number)
+            joiner.process.wait_ready(30)
+            load.members.append(joiner)
+            lead(cluster, joiner)
+            load.more(200, "under the joiner")
+            wait_for_a_check(cluster, joiner if joiner_is_ours else first)
+            lead(cluster, first)
+            load.more(100, "under the first again")
+        revision = joiner.put(b"the", b"end")
+        assert len(cluster.wait_equal(revision)) == 1
+        for member in cluster.members:
+            assert not member.maintenance.Alarm(rpc.AlarmRequest(), timeout=10).alarms
+            assert "found data inconsistency" not in member.process.log_path.read_text()
+
+
+def test_a_member_of_an_earlier_release_does_not_join_ours_alone(
+    tmp_path: Path, etcd: tuple[str, ...]
+) -> None:
+    """Our members alone decide on cluster version 3.7, and no etcd joins a cluster of a later
+    version than its own (spec/cluster.md §2.2); it never falls, so found it together, or downgrade
+    it minor by minor."""
+    with cluster_of(tmp_path, KEYDECK) as cluster:
+        joiner = cluster.joiner("m1", etcd)
+        join_as_learner(cluster[0], joiner)
+        assert joiner.process.wait_exit(20) == 1
+        assert "incompatible with current running cluster" in joiner.process.log()
+
+
+def wait_for_a_check(cluster: Cluster, ours: ClusterMember) -> None:
+    """Until our member, which has to lead for it, has compared everybody."""
+    others = len(cluster.members) - 1
+    back = cluster.leader()
+    lead(cluster, ours)
+    wanted = f'{CHECKED}"'
+
+    def is_checked() -> bool:
+        lines = [line for line in ours.process.log_path.read_text().splitlines() if wanted in line]
+        return any(f'"peers-compared":{others}' in line for line in lines)
+
+    wait_until(is_checked, 30, "our member has compared everybody")
+    lead(cluster, back)
+
+
+def join_as_learner(member: ClusterMember, joiner: ClusterMember) -> int:
+    request = rpc.MemberAddRequest(peerURLs=[joiner.peer_url], isLearner=True)
+    added: list[int] = []
+
+    def is_added() -> bool:
+        try:
+            added.append(member.cluster.MemberAdd(request, timeout=10).member.ID)
+        except grpc.RpcError as error:
+            assert error.details() == "etcdserver: unhealthy cluster"
+            return False
+        return True
+
+    wait_until(is_added, 20, "the links are old enough")
+    joiner.process.spawn()
+    return added[0]
+
+
+def promote(member: ClusterMember, number: int) -> None:
+    def is_promoted() -> bool:
+        try:
+            member.cluster.MemberPromote(rpc.MemberPromoteRequest(ID=number), timeout=10)
+        except grpc.RpcError as error:
+            assert "in sync" in error.details()
+            return False
+        return True
+
+    wait_until(is_promoted, 30, "the learner is in sync")
 
 
 def test_a_removed_member_of_either_kind_stops(mixed: Cluster) -> None:
