@@ -46,7 +46,7 @@ class Etcdctl:
         return self.line("get", *flags, *_operand(key))
 
     def list(self, prefix: bytes, limit: int, revision: int = 0, *, consistency: str = "") -> str:
-        flags = [f"--limit={limit}", *_read_flags(revision, consistency)]
+        flags = [*([f"--limit={limit}"] if limit else []), *_read_flags(revision, consistency)]
         if b"\0" in prefix:
             return self._txn("", " ".join(["get", "--prefix", *flags, go_string(prefix)]))
         return self.line("get", "--prefix", *flags, *_operand(prefix))

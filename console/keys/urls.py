@@ -2,11 +2,12 @@
 
 from django.urls import path
 
-from console.keys import views_key, views_list, views_tree, views_write
+from console.keys import views_key, views_list, views_search, views_tree, views_write
 
 pages = [
     path("/keys", views_list.keys, name="keys"),
     path("/keys/tree", views_tree.tree, name="key_tree"),
+    path("/keys/search", views_search.search, name="key_search"),
     path("/keys/new", views_write.new_key, name="new_key"),
     path("/key", views_key.key, name="key"),
     path("/key/raw", views_key.raw, name="key_raw"),

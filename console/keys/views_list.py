@@ -10,12 +10,14 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 
 from console.access import allow
 from console.audit.record import etcdctl_for
 from console.errors import cluster_error
 from console.gateway import ClusterError, Denied, Listing
-from console.keys.addresses import BadAddress, bytes_of, list_url, page_of
+from console.keys.addresses import BadAddress, bytes_of, list_url, page_of, query_url
+from console.keys.byte_text import show
 from console.keys.lens import PLAIN, Lens
 from console.keys.paging import PAGE_KEYS, Page, prefix_range
 from console.keys.views_tree import read_tree
@@ -52,6 +54,11 @@ def keys(request: HttpRequest) -> HttpResponse:
         "range": page.range,
         "is_first": page.is_first,
         "newest_url": list_url(request.cluster, prefix, lens=lens.at(0)),
+        "search_url": query_url(
+            reverse("key_search", args=[request.cluster.slug]),
+            **({"prefix": show(prefix)} if prefix else {}),
+            **lens.params(),
+        ),
         "tree_here_url": list_url(request.cluster, prefix, lens=lens),
         "list_here_url": list_url(request.cluster, prefix, lens=lens, show="list"),
         "command": etcdctl_for(request.cluster).list(

@@ -170,5 +170,44 @@
     }
   });
 
+  // --- a search that goes on by itself, until the end or until somebody stops it ---------------------
+  let running = false;
+  async function runScan(button) {
+    running = true;
+    button.textContent = "Stop";
+    const area = document.getElementById("scan");
+    const rows = document.getElementById("scan-rows");
+    while (running && area.isConnected && area.dataset.next) {
+      const answer = await fetch(area.dataset.next);
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const fresh = page.getElementById("scan");
+      if (!answer.ok || !fresh) {
+        location.assign(area.dataset.next);
+        return;
+      }
+      const found = page.querySelectorAll("#scan-rows tr:not(.none)");
+      if (found.length) rows.querySelector(".none")?.remove();
+      rows.append(...found);
+      area.dataset.next = fresh.dataset.next;
+      area.querySelector(".scan-line").replaceWith(fresh.querySelector(".scan-line"));
+      area.querySelector("progress").value = fresh.querySelector("progress").value;
+      const next = area.querySelector("a[rel=next]");
+      if (area.dataset.next) next.href = area.dataset.next;
+      else next.remove();
+    }
+    running = false;
+    if (area.dataset.next) button.textContent = "Scan to the end";
+    else {
+      button.remove();
+      if (!rows.querySelector("tr:not(.none)")) rows.querySelector("td").textContent = "Nothing matches.";
+    }
+  }
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("#scan-run");
+    if (!button) return;
+    if (running) running = false;
+    else runScan(button);
+  });
+
   enter();
 })();

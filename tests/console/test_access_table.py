@@ -26,6 +26,7 @@ RULES: dict[str, tuple[Who | Role, bool]] = {
     "overview_live": (Role.VIEWER, False),
     "keys": (Role.VIEWER, False),
     "key_tree": (Role.VIEWER, False),
+    "key_search": (Role.VIEWER, False),
     "new_key": (Role.EDITOR, True),
     "key": (Role.VIEWER, False),
     "key_raw": (Role.VIEWER, False),

@@ -25,6 +25,7 @@ PURE = [
     "keys/draft.py",
     "keys/lens.py",
     "keys/paging.py",
+    "keys/search.py",
     "keys/tree.py",
     "maintenance/lens.py",
     "maintenance/plan.py",
