@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import wraps
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 
+from console.clusters.own import recall
 from console.gateway import Reader, Writer
 from console.models import Account, Cluster
 from console.roles import Role
@@ -40,6 +43,7 @@ class Rule:
     methods: tuple[str, ...] = ("GET", "HEAD")
     writes: bool = False
     before_password_change: bool = False
+    before_etcd_sign_in: bool = False
 
 
 class ReadOnly(PermissionDenied):
@@ -54,10 +58,11 @@ def allow(
     *methods: str,
     writes: bool = False,
     before_password_change: bool = False,
+    before_etcd_sign_in: bool = False,
 ) -> Callable[[View], View]:
     """Declare and enforce a view's rule. Without methods it answers GET only."""
     verbs = tuple(dict.fromkeys(v for m in methods or ("GET",) for v in _with_head(m)))
-    rule = Rule(who, verbs, writes, before_password_change)
+    rule = Rule(who, verbs, writes, before_password_change, before_etcd_sign_in)
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -94,11 +99,13 @@ def admit(request: HttpRequest, rule: Rule, kwargs: dict[str, Any]) -> HttpRespo
     if rule.who is Who.CONSOLE_ADMIN and not account.is_admin:
         raise PermissionDenied("This page is for admins of the console.")
     if isinstance(rule.who, Role):
-        enter_cluster(request, account, rule, kwargs.pop("cluster"))
+        return enter_cluster(request, account, rule, kwargs.pop("cluster"))
     return None
 
 
-def enter_cluster(request: HttpRequest, account: Account, rule: Rule, slug: str) -> None:
+def enter_cluster(
+    request: HttpRequest, account: Account, rule: Rule, slug: str
+) -> HttpResponse | None:
     """Find the cluster and check the role on it. One that may not be seen is not there."""
     assert isinstance(rule.who, Role)
     cluster = Cluster.objects.filter(slug=slug).first()
@@ -117,3 +124,17 @@ def enter_cluster(request: HttpRequest, account: Account, rule: Rule, slug: str)
         if cluster.is_read_only:
             raise ReadOnly(f"The connection {cluster.name} is read-only.")
         request.gateway = Writer(cluster)  # type: ignore[attr-defined]
+    if cluster.asks_sign_in:
+        cluster.own = recall(request.session, cluster)
+        if cluster.own is None and not rule.before_etcd_sign_in:
+            return to_etcd_sign_in(request, slug)
+    return None
+
+
+def to_etcd_sign_in(request: HttpRequest, slug: str) -> HttpResponse:
+    """The connection asks people for their own etcd credentials, and these are not known yet."""
+    after = request.get_full_path() if request.method in {"GET", "HEAD"} else ""
+    address = reverse("etcd_sign_in", args=[slug])
+    if request.headers.get("HX-Request"):
+        return HttpResponse(status=401, headers={"HX-Redirect": address})
+    return redirect(f"{address}?{urlencode({'next': after})}" if after else address)

@@ -20,6 +20,7 @@ from django.contrib.auth import get_user
 from django.http import HttpRequest
 from django.http.request import validate_host
 
+from console.clusters.own import recall
 from console.models import Account, Cluster
 from console.roles import Role
 
@@ -102,6 +103,10 @@ def admit(session_key: str | None, slug: str, needs: Role) -> tuple[int | None, 
     role = account.role_on(cluster) if cluster else None
     if role is None or role < needs:
         return CLOSE_FORBIDDEN, None
+    if cluster is not None and cluster.asks_sign_in:
+        cluster.own = recall(session_of(session_key), cluster)
+        if cluster.own is None:
+            return CLOSE_SIGN_IN, None
     return None, cluster
 
 
@@ -110,9 +115,13 @@ def account_of(session_key: str | None) -> Account | None:
     if not session_key:
         return None
     request = HttpRequest()
-    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+    request.session = session_of(session_key)
     account = get_user(request)
     return account if isinstance(account, Account) else None
+
+
+def session_of(session_key: str | None) -> Any:
+    return import_module(settings.SESSION_ENGINE).SessionStore(session_key)
 
 
 def origin_is_ours(scope: dict[str, Any]) -> bool:

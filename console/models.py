@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.db import models
 
+from console.clusters.own import OwnSignIn
 from console.roles import Role
 
 
@@ -65,13 +66,25 @@ class Cluster(models.Model):
     tls_server_name = models.CharField(max_length=253, blank=True, default="")
     etcd_user = models.CharField(max_length=200, blank=True, default="")
     etcd_password_encrypted = models.TextField(blank=True, default="")
+    asks_sign_in = models.BooleanField(default=False)
     changed_at = models.DateTimeField(auto_now=True)
 
     class Meta:
         ordering: ClassVar = ["name"]
 
+    own: OwnSignIn | None = None
+    """The credentials of the person a page or socket is for, where the connection asks for them.
+    No field: set where somebody is let in (access.py, live.py)."""
+
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def user_name(self) -> str:
+        """The etcd user that calls are made as; "" for none."""
+        if self.asks_sign_in:
+            return self.own.user if self.own else ""
+        return self.etcd_user
 
     @property
     def is_production(self) -> bool:

@@ -80,6 +80,7 @@ TEMPLATES = [
             ],
             "libraries": {
                 "console": "console.templatetags.console",
+                "users": "console.templatetags.users",
                 "django_htmx": "django_htmx.templatetags.django_htmx",
             },
             "builtins": ["django.templatetags.static", "console.templatetags.console"],

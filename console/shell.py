@@ -26,6 +26,15 @@ CLUSTER_PAGES = (
         ),
     ),
     (
+        "Access",
+        (
+            ("users", "Users", "s"),
+            ("roles", "Roles", "r"),
+            ("permissions", "Permissions", "p"),
+            ("own_access", "My access", "y"),
+        ),
+    ),
+    (
         "Cluster",
         (
             ("overview", "Overview", "o"),
@@ -35,7 +44,12 @@ CLUSTER_PAGES = (
 )
 """Groups of the rail: route, words, the letter behind `g`."""
 
-NEEDS = {"maintenance": Role.OPERATOR}
+NEEDS = {
+    "maintenance": Role.OPERATOR,
+    "users": Role.OPERATOR,
+    "roles": Role.OPERATOR,
+    "permissions": Role.OPERATOR,
+}
 """Entries that only some see; the others are for every viewer."""
 
 

@@ -6,11 +6,13 @@ from console.accounts import views as accounts
 from console.accounts import views_admin as accounts_admin
 from console.audit import views as audit
 from console.clusters import views as clusters
+from console.clusters import views_sign_in
 from console.history.urls import pages as history_pages
 from console.keys.urls import pages as key_pages
 from console.leases.urls import pages as lease_pages
 from console.maintenance.urls import pages as maintenance_pages
 from console.overview.urls import pages as overview_pages
+from console.users.urls import pages as user_pages
 from console.watch.urls import pages as watch_pages
 
 cluster_pages = [
@@ -20,6 +22,9 @@ cluster_pages = [
     *watch_pages,
     *lease_pages,
     *maintenance_pages,
+    *user_pages,
+    path("/sign-in", views_sign_in.etcd_sign_in, name="etcd_sign_in"),
+    path("/sign-out", views_sign_in.etcd_sign_out, name="etcd_sign_out"),
 ]
 
 urlpatterns = [

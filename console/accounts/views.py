@@ -17,7 +17,9 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from console.access import Who, allow
 from console.accounts import throttle
 from console.audit.record import Outcome, client_address, note
-from console.models import LoginFailure
+from console.clusters.own import recall
+from console.gateway import clients
+from console.models import Cluster, LoginFailure
 from console.shell import THEME_COOKIE, THEMES
 
 
@@ -85,6 +87,10 @@ def safe_next(request: HttpRequest, address: str) -> str:
 @allow(Who.SIGNED_IN, "POST", before_password_change=True)
 def sign_out(request: HttpRequest) -> HttpResponse:
     note(request, "sign out", request.user.get_username())
+    for cluster in Cluster.objects.filter(asks_sign_in=True):
+        cluster.own = recall(request.session, cluster)
+        if cluster.own:
+            clients.forget(cluster)
     logout(request)
     return redirect("login")
 

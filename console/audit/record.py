@@ -35,7 +35,8 @@ def recorded(
     try:
         yield row
     except ClusterError as error:
-        row.outcome, row.detail = _outcome(error), f"{error.code}: {error.message}"
+        row.outcome = _outcome(error)
+        row.detail = " · ".join(filter(None, [row.detail, f"{error.code}: {error.message}"]))
         raise
     except Exception as error:
         row.outcome, row.detail = Outcome.FAILED, type(error).__name__
@@ -64,7 +65,7 @@ def note(
 
 def etcdctl_for(cluster: Cluster) -> Etcdctl:
     """Writes the equivalent commands for this connection."""
-    return Etcdctl(tuple(cluster.endpoint_list), cluster.etcd_user)
+    return Etcdctl(tuple(cluster.endpoint_list), cluster.user_name)
 
 
 def client_address(request: HttpRequest) -> str:

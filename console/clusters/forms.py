@@ -32,6 +32,7 @@ class ClusterForm(forms.ModelForm):
             "endpoints",
             "is_read_only",
             "etcd_user",
+            "asks_sign_in",
             "tls_ca",
             "tls_certificate",
             "tls_server_name",

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from console.gateway.errors import ClusterError, Denied, Unreachable
-from console.gateway.reader import Reader
+from console.gateway.clients import client_config
+from console.gateway.errors import ClusterError, Denied, Unreachable, domain_error
+from console.gateway.reader import READ_SECONDS, Reader
 from console.gateway.writer import Writer
+from console.models import Cluster
 from console.users.rules import ROOT, Directory, EtcdRole, EtcdUser, Permission
+from kvserver.client import CallFailed, Client
 from kvserver.proto import auth_pb2, rpc_pb2
 
 KIND_OF = {
@@ -177,3 +180,15 @@ def _change(writer: Writer, pick: Any, request: Any) -> None:
         # Each change makes older signed tokens worthless (spec/auth.md §2), and a changed
         # password or a switched-off authentication the simple ones.
         writer._client.forget_token()
+
+
+def try_sign_in(cluster: Cluster) -> None:
+    """Signs in as `cluster.user_name` and looks at a member; raises what the cluster says to it.
+    Where authentication is off everybody is welcome."""
+    client = Client(client_config(cluster))
+    try:
+        client.read(lambda s: s.maintenance.Status, rpc_pb2.StatusRequest(), READ_SECONDS)
+    except CallFailed as error:
+        raise domain_error(error) from None
+    finally:
+        client.close()

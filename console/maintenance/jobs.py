@@ -22,6 +22,7 @@ from django.db import IntegrityError, connections, transaction
 from django.utils.timezone import now
 
 from console.audit.record import Outcome, client_address, etcdctl_for, recorded
+from console.clusters.own import OwnSignIn
 from console.gateway import ClusterError, Denied, FateUnknown, Writer, upkeep
 from console.maintenance.plan import Sizes, gate, next_of
 from console.models import Account, Cluster, Job
@@ -94,19 +95,21 @@ def create(request: Any, kind: str, members: list[Member], threshold_percent: in
 
 def launch(job: Job) -> None:
     """Work the job off in a thread of its own."""
-    threading.Thread(target=_thread, args=(job.pk,), name=f"job-{job.pk}", daemon=True).start()
+    threading.Thread(target=_thread, args=(job,), name=f"job-{job.pk}", daemon=True).start()
 
 
-def _thread(pk: int) -> None:
+def _thread(job: Job) -> None:
     try:
-        execute(pk)
+        # Somebody's own credentials are in no row: they go along, and end with the thread.
+        execute(job.pk, own=job.cluster.own)
     finally:
         connections.close_all()
 
 
-def execute(pk: int, hands: Hands | None = None) -> None:
+def execute(pk: int, hands: Hands | None = None, own: OwnSignIn | None = None) -> None:
     """Work the job off here and now."""
     job = Job.objects.select_related("cluster", "account").get(pk=pk)
+    job.cluster.own = own
     Worker(job, hands or hands_for(job.cluster)).run()
 
 

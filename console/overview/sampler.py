@@ -40,14 +40,16 @@ class Sampler:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._slots: dict[int, _Slot] = {}
+        self._slots: dict[tuple[int, str], _Slot] = {}
 
     def snapshot(self, cluster: Cluster) -> Snapshot:
         """The members' state now, at most a second old."""
         with self._lock:
-            slot = self._slots.get(cluster.pk)
+            # What one person may see is not for another who signed in as somebody else.
+            whose = (cluster.pk, cluster.user_name)
+            slot = self._slots.get(whose)
             if slot is None or slot.stamp != cluster.changed_at:
-                slot = self._slots[cluster.pk] = _Slot(stamp=cluster.changed_at)
+                slot = self._slots[whose] = _Slot(stamp=cluster.changed_at)
         with slot.lock:
             now = time.monotonic()
             if slot.snapshot is None or now - slot.taken_at > SHARED_SECONDS:
@@ -58,7 +60,7 @@ class Sampler:
     def forget(self, cluster: Cluster) -> None:
         """The next look asks the members anew: something was just changed."""
         with self._lock:
-            slot = self._slots.get(cluster.pk)
+            slot = self._slots.get((cluster.pk, cluster.user_name))
         if slot:
             with slot.lock:
                 slot.snapshot = None

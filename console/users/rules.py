@@ -200,8 +200,17 @@ class Touch:
     writes: Decision
 
     @property
+    def decisions(self) -> tuple[Decision, Decision]:
+        return self.reads, self.writes
+
+    @property
     def is_any(self) -> bool:
-        return any(one.is_allowed or one.is_partly for one in (self.reads, self.writes))
+        return any(one.is_allowed or one.is_partly for one in self.decisions)
+
+    @property
+    def deciding(self) -> tuple[Grant, ...]:
+        """The grants that allow it or a part of it, each once."""
+        return tuple(dict.fromkeys(grant for one in self.decisions for grant in one.deciding))
 
 
 def touch(name: str, roles: Sequence[EtcdRole], span: Span) -> Touch:

@@ -35,3 +35,41 @@ def enable_auth(client: Client) -> None:
             do(lambda s: s.auth.RoleAdd, rpc_pb2.AuthRoleAddRequest(name="root"))
         do(lambda s: s.auth.UserGrantRole, rpc_pb2.AuthUserGrantRoleRequest(user=user, role=role))
     do(lambda s: s.auth.AuthEnable, rpc_pb2.AuthEnableRequest())
+
+
+class Hands:
+    """Users and roles behind the console's back."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def __call__(self, method: str, **fields: object) -> None:
+        request = getattr(rpc_pb2, f"Auth{method}Request")(**fields)
+        self.client.write(lambda s: getattr(s.auth, method), request, 5)
+
+    def role(self, name: str, *grants: tuple[int, bytes, bytes]) -> None:
+        self("RoleAdd", name=name)
+        for kind, key, end in grants:
+            perm = auth_pb2.Permission(permType=kind, key=key, range_end=end)
+            self("RoleGrantPermission", name=name, perm=perm)
+
+    def user(self, name: str, *roles: str, password: str = "pw") -> None:
+        self("UserAdd", name=name, password=password)
+        for role in roles:
+            self("UserGrantRole", user=name, role=role)
+
+    def clear(self) -> None:
+        for name in self.client.read(
+            lambda s: s.auth.UserList, rpc_pb2.AuthUserListRequest(), 5
+        ).users:
+            self("UserDelete", name=name)
+        for name in self.client.read(
+            lambda s: s.auth.RoleList, rpc_pb2.AuthRoleListRequest(), 5
+        ).roles:
+            self("RoleDelete", role=name)
+
+    def enable(self) -> None:
+        self.user("root", password="root's")
+        self("RoleAdd", name="root")
+        self("UserGrantRole", user="root", role="root")
+        self.client.write(lambda s: s.auth.AuthEnable, rpc_pb2.AuthEnableRequest(), 5)
