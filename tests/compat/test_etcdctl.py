@@ -6,20 +6,18 @@ module run share their state, so each test keeps to keys of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kvserver.proto import rpc_pb2 as rpc
-from tests.compat.conftest import require, starter
+from tests.compat.conftest import require
 from tests.compat.driver import KV, MAINTENANCE, Driver
 from tests.compat.etcdctl import Ctl, Twins
-from tests.support.etcd_binaries import find_etcd34, find_etcd35
+from tests.support.etcd_binaries import find_etcd35
 from tests.support.served import skip_unless_served
 from tests.support.servers_proc import (
     etcd_server,
-    make_subject,
     running,
     wait_for_output,
     wait_until,
@@ -27,36 +25,6 @@ from tests.support.servers_proc import (
 
 CLUSTER = "/etcdserverpb.Cluster/"
 pytestmark = [pytest.mark.compat, pytest.mark.e2e, pytest.mark.slow]
-
-
-LINES = ("3.4", "3.5")
-
-
-def start_twins(line: str, base: Path) -> Iterator[Twins]:
-    """One client line on a real etcd 3.5 and on Keydeck, both fresh."""
-    find = find_etcd34 if line == "3.4" else find_etcd35
-    client = require(find(), line)
-    server = require(find_etcd35(), "3.5")
-    references = starter(base, "etcd", etcd_server)
-    subjects = starter(base, "subject", make_subject)
-    reference, subject = next(references)(server), next(subjects)()
-    yield Twins(Ctl(client.etcdctl, reference), Ctl(client.etcdctl, subject))
-    for members in (references, subjects):
-        next(members, None)
-
-
-@pytest.fixture(scope="module", params=LINES)
-def twins(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Twins]:
-    """Shared by tests that leave equal revisions behind."""
-    yield from start_twins(request.param, tmp_path_factory.mktemp("etcdctl"))
-
-
-@pytest.fixture(params=LINES)
-def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Twins]:
-    """For tests that compare hashes, or whose revisions depend on timing."""
-    yield from start_twins(request.param, tmp_path)
 
 
 def test_put_and_get(twins: Twins) -> None:
