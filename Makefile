@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check bench proto clean
+.PHONY: run test check bench chaos proto clean
 
 $(STAMP): pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -24,6 +24,11 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(PY) -m bench $(if $(QUICK),--quick) $(ARGS)
+
+# Real processes broken under load, round after round: MINUTES=10 MEMBERS=3 SEED=… MIXED=1
+chaos: $(STAMP)
+	$(PY) -m tests.support.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(MEMBERS),--members $(MEMBERS)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(MIXED),--mixed) $(ARGS)
 
 proto: $(STAMP)
 	$(PY) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. kvserver/proto/*.proto

@@ -99,4 +99,8 @@ class Bounds:
         """An acknowledged revoke may be what made the revision it names, and no other."""
         if operation.revision:
             return operation.revision == revision
-        return operation.invoked <= self._seen.get(revision, NEVER)
+        return operation.invoked <= self.seen_by(revision)
+
+    def seen_by(self, revision: int) -> float:
+        """By then the revision was there: the first answer that shows it or a later one."""
+        return self._seen.get(revision, NEVER)
