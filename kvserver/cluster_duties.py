@@ -20,6 +20,8 @@ from kvserver.limits import REMOVED_STOP_SECONDS
 from kvserver.logs import Logger
 from kvserver.member.proposal import CallbackWaiter
 from kvserver.membership import Member, Membership
+from kvserver.membership.legacy_requests import needs_legacy, put_attributes, put_version
+from kvserver.peers.identity import minor_version
 from kvserver.peers.network import PeerNetwork
 from kvserver.peers.versions import VersionMonitor
 from kvserver.proto import membership_pb2
@@ -30,6 +32,10 @@ from kvserver.version import SERVER_VERSION
 
 FAST_FORWARD_PEERS_MIN = 2
 FAST_FORWARD_SECONDS_MAX = 5.0
+VERSION_GRACE_SECONDS = 2.0
+VERSION_ASK_SECONDS = 0.1
+NO_LEGACY_SINCE = (3, 5)
+"""A cluster of this version has no member that needs legacy requests."""
 Done = Callable[[errors.RequestError | None], None]
 
 
@@ -57,6 +63,7 @@ class ClusterDuties:
         self._known_before = recovered.known_members
         self._membership = membership
         self._log = log
+        self._publishing: asyncio.Task[None] | None = None
         self._started_at = clock.monotonic()
 
     def attach(self, member: MemberLoop, storage: StorageDuty, network: PeerNetwork) -> None:
@@ -81,10 +88,12 @@ class ClusterDuties:
         self._network.start()
         self._reconcile()
         if not self._is_alone:
-            self._publish_attributes()
+            self._publish()
 
     def stop(self) -> None:
         self._versions.stop()
+        if self._publishing is not None:
+            self._publishing.cancel()
 
     # -- whom there is
 
@@ -166,7 +175,10 @@ class ClusterDuties:
             self._propose_version(wanted)
         self._publish_attributes()
 
-    def _propose_version(self, version: str) -> None:
+    def _propose_version(self, version: str, is_legacy: bool = False) -> None:
+        if is_legacy:
+            self._member.propose_legacy(put_version(version), None)
+            return
         request = membership_pb2.ClusterVersionSetRequest(ver=version)
         self._propose(Kind.CLUSTER_VERSION_SET, request, None)
 
@@ -177,15 +189,40 @@ class ClusterDuties:
         request = membership_pb2.DowngradeInfoSetRequest(enabled=False)
         self._propose(Kind.DOWNGRADE_INFO_SET, request, None)
 
+    def _publish(self) -> None:
+        if self._is_alone:
+            self._publish_attributes()
+        else:
+            self._publishing = self._loop.create_task(self._publish_among_others())
+
     def _publish_attributes(self) -> None:
         """Tell the cluster our name and client URLs (spec/cluster.md §2.1)."""
+        name, client_urls = self._config.name, self._config.advertise_client_urls
         attributes = membership_pb2.ClusterMemberAttrSetRequest(
             member_ID=self._member_id,
-            member_attributes=membership_pb2.Attributes(
-                name=self._config.name, client_urls=self._config.advertise_client_urls
-            ),
+            member_attributes=membership_pb2.Attributes(name=name, client_urls=client_urls),
         )
         self._propose(Kind.CLUSTER_MEMBER_ATTR_SET, attributes, self._published_attributes)
+
+    async def _publish_among_others(self) -> None:
+        """A member of 3.4 stops for good at the form that others use (spec/raft-wire.md W6), so
+        everybody's version is asked for first, until the cluster's says that there is none. Who
+        does not answer for a while is taken to be newer."""
+        end = self._loop.time() + VERSION_GRACE_SECONDS
+        while (minor_version(self._membership.version or "") or (0, 0)) < NO_LEGACY_SINCE:
+            versions = await self._versions.ask()
+            if needs_legacy(versions):
+                self._publish_legacy()
+                return
+            if None not in versions or self._loop.time() > end:
+                break
+            await asyncio.sleep(VERSION_ASK_SECONDS)
+        self._publish_attributes()
+
+    def _publish_legacy(self) -> None:
+        name, client_urls = self._config.name, self._config.advertise_client_urls
+        request = put_attributes(self._member_id, name, client_urls)
+        self._member.propose_legacy(request, CallbackWaiter(self._published_attributes))
 
     def _propose(self, kind: Kind, request: Message, done: Done | None) -> None:
         waiter = CallbackWaiter(done) if done else None
@@ -195,4 +232,4 @@ class ClusterDuties:
         if error is None and not self.published.done():
             self.published.set_result(None)
         elif error is not None and not self._member.is_stopped:
-            self._publish_attributes()
+            self._publish()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from kvserver.errors import KeydeckError
 from kvserver.limits import VERSION_POLL_SECONDS
+from kvserver.membership.legacy_requests import needs_legacy
 from kvserver.membership.types import Member
 from kvserver.peers.client import HttpClient
 from kvserver.peers.identity import minor_version
@@ -56,7 +57,7 @@ class VersionMonitor:
         downgrade_target: Callable[[], str],
         downgrade_check_seconds: float,
         is_leader: Callable[[], bool],
-        propose: Callable[[str], None],
+        propose: Callable[[str, bool], None],
         end_downgrade: Callable[[], None],
     ) -> None:
         self._client = client
@@ -86,10 +87,10 @@ class VersionMonitor:
 
     async def _follow_versions(self) -> None:
         while self._is_leader():
-            versions = await self._versions()
+            versions = await self.ask()
             wanted = self.wanted(versions) if versions else None
             if wanted is not None and self._is_leader():
-                self._propose(wanted)
+                self._propose(wanted, needs_legacy(versions))
             await asyncio.sleep(VERSION_POLL_SECONDS)
 
     def wanted(self, versions: Iterable[str | None]) -> str | None:
@@ -103,10 +104,11 @@ class VersionMonitor:
         while self._is_leader():
             await asyncio.sleep(self._downgrade_check_seconds)
             target = self._downgrade_target()
-            if target and is_downgraded(target, await self._versions()) and self._is_leader():
+            if target and is_downgraded(target, await self.ask()) and self._is_leader():
                 self._end_downgrade()
 
-    async def _versions(self) -> list[str | None]:
+    async def ask(self) -> list[str | None]:
+        """Everybody's server version; None for who does not answer."""
         return await asyncio.gather(*map(self._version_of, self._members()))
 
     async def _version_of(self, member: Member) -> str | None:

@@ -37,7 +37,7 @@ from kvserver.member.proposal import (
     WaitingProposals,
 )
 from kvserver.membership.ids import RequestIds
-from kvserver.proto import rpc_pb2
+from kvserver.proto import legacy_pb2, rpc_pb2
 from kvserver.raft import (
     ConfChange,
     ConfChangeType,
@@ -193,6 +193,16 @@ class MemberLoop:
         if not self._is_turn_scheduled:
             self._is_turn_scheduled = True
             self.loop.call_soon(self._turn)
+
+    def propose_legacy(self, request: legacy_pb2.Request, waiter: Waiter | None) -> None:
+        """Put a v2 request into the log, for members of releases that know no other form
+        (spec/raft-wire.md W6)."""
+        if self._refusal is not None:
+            raise self._refusal
+        request.ID = self.request_ids.next()
+        data = request.SerializeToString()
+        self._new.append(Proposal(Kind.LEGACY, request, data, request.ID, waiter, self._now))
+        self.wake()
 
     def check_quota(self, cost: int) -> None:
         """Refuse a request that does not fit and raise the alarm (spec/kv.md L5)."""

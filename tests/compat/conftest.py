@@ -41,6 +41,11 @@ def release35() -> EtcdRelease:
 
 
 @pytest.fixture
+def release34() -> EtcdRelease:
+    return require(find_etcd34(), "3.4")
+
+
+@pytest.fixture
 def start_etcd(tmp_path: Path) -> Iterator[StartMember]:
     """Starts fresh etcd members; all are stopped when the test ends."""
     yield from starter(tmp_path, "etcd", etcd_server)

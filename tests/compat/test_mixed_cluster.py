@@ -23,7 +23,6 @@ KEPT_ENTRIES = 5000
 
 @pytest.fixture
 def etcd(release35: EtcdRelease) -> tuple[str, ...]:
-    """A 3.4 member cannot share a cluster with one that proposes as 3.7 does (W6)."""
     return (str(release35.etcd),)
 
 
@@ -280,6 +279,29 @@ def promote(member: ClusterMember, number: int) -> None:
         return True
 
     wait_until(is_promoted, 30, "the learner is in sync")
+
+
+def test_ours_stands_in_a_cluster_of_34(tmp_path: Path, release34: EtcdRelease) -> None:
+    """Case 13 of spec/raft-wire.md: attributes and cluster version in the form that 3.4 knows
+    (W6), whoever leads; and a 3.4 member that comes back applies all of the log."""
+    old = (str(release34.etcd),)
+    with cluster_of(tmp_path, KEYDECK, old, old) as cluster:
+        ours, other, late = cluster.members
+        lead(cluster, ours)
+        check_writes(cluster, b"ours")
+        check_leases(cluster)
+        late.process.kill()
+        lead(cluster, other)
+        assert sorted(m.name for m in ours.members()) == ["m0", "m1", "m2"]
+        late.process.start()
+        check_writes(cluster, b"theirs")
+        for member in cluster.members:
+            assert '"etcdcluster":"3.4.0"' in member.process.http_get("/version")
+        ours.process.kill()
+        ours.process.start()
+        revision = ours.put(b"again", b"published")
+        assert len(cluster.wait_equal(revision)) == 1
+        assert all(member.process.running() for member in cluster.members)
 
 
 def test_a_removed_member_of_either_kind_stops(mixed: Cluster) -> None:
