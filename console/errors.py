@@ -61,6 +61,7 @@ def cluster_error(
             # A write is not offered again by the same click: the retry is a look.
             "retry": request.get_full_path() if request.method in {"GET", "HEAD"} else None,
             "is_compacted": isinstance(error, Compacted),
+            "is_denied": isinstance(error, Denied),
             **context,
         },
         status=status,

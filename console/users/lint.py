@@ -66,11 +66,11 @@ def odd_range(permission: Permission) -> tuple[str, str, str, str] | None:
             f"The end {show(end)} does not lie behind {show(key)}: it allows nothing.",
             "Revoke it and grant the range that was meant; newer servers refuse such bounds.",
         )
-    if shape == "prefix" and key[-1] not in SEPARATORS:
+    if shape == "prefix" and key[-1:].isalnum():
         return (
             "no-separator",
             WARN,
-            f"The prefix {show(key)} also covers {show(key)}le, {show(key)}-old and the like.",
+            f"The prefix {show(key)} also covers {show(key)}2, {show(key)}-old and the like.",
             f"Where the folder is meant, grant the prefix {show(key)}/ and, if it is a key "
             f"itself, the key {show(key)}.",
         )

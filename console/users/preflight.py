@@ -33,8 +33,8 @@ class Identity:
 def before_enabling(root: EtcdUser | None, own: Identity) -> list[Check]:
     """The server's two conditions, then what keeps the console able to manage and to switch
     off again."""
-    name = own.name or "nobody"
-    who = "the client certificate" if own.way == "certificate" else "a stored password"
+    way = "its client certificate" if own.way == "certificate" else "the password it holds"
+    who = f"The user {own.name}" if own.name else "The connection's user"
     return [
         Check(root is not None, "The user root exists", "create-root"),
         Check(
@@ -44,15 +44,15 @@ def before_enabling(root: EtcdUser | None, own: Identity) -> list[Check]:
         ),
         Check(
             own.way != "nothing",
-            f"This connection comes as {name}, by {who}"
+            f"This connection comes as {own.name}, by {way}"
             if own.way != "nothing"
             else "This connection has a user and a password, or a client certificate",
             "connection",
         ),
-        Check(own.user is not None, f"Its user {name} exists in etcd", "create-own"),
+        Check(own.user is not None, f"{who} exists in etcd", "create-own"),
         Check(
             bool(own.user and own.user.is_admin),
-            f"{name} has the role root, so that the console can manage users and disable "
+            f"{who} has the role root, so that the console can manage users and disable "
             "authentication again",
             "grant-own" if own.user else "",
         ),
@@ -60,10 +60,8 @@ def before_enabling(root: EtcdUser | None, own: Identity) -> list[Check]:
 
 
 def before_disabling(own: Identity) -> list[Check]:
-    name = own.name or "This connection"
-    return [
-        Check(bool(own.user and own.user.is_admin), f"{name} has the role root"),
-    ]
+    who = f"The user {own.name}" if own.name else "The connection's user"
+    return [Check(bool(own.user and own.user.is_admin), f"{who} has the role root")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,10 +99,12 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of what was asked for and the grant that allows it; None: nothing does."""
+    """A part of what was asked for and the grant that allows it; None: nothing does. `near`:
+    grants that reach into it, but give the other right."""
 
     span: Span
     grant: Grant | None
+    near: tuple[Grant, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +116,6 @@ class Decision:
     is_allowed: bool
     is_root: bool = False
     pieces: tuple[Piece, ...] = ()
-    nearly: tuple[Grant, ...] = ()
-    """Grants of the user that reach into what is missing, but give the other right."""
 
     @property
     def missing(self) -> tuple[Span, ...]:
@@ -141,15 +141,17 @@ def decide(roles: Sequence[EtcdRole], right: str, span: Span) -> Decision:
     if any(role.is_root for role in roles):
         return Decision(right, span, True, is_root=True)
     every = [Grant(role.name, one) for role in roles for one in role.permissions]
-    pieces = tuple(cut(span, [grant for grant in every if right in grant.permission.rights]))
-    missing = [piece.span for piece in pieces if piece.grant is None]
-    nearly = tuple(
-        grant
-        for grant in every
-        if right not in grant.permission.rights
-        and any(grant.permission.span.meets(part) for part in missing)
+    given = [grant for grant in every if right in grant.permission.rights]
+    others = [grant for grant in every if right not in grant.permission.rights]
+    pieces = tuple(
+        piece if piece.grant else Piece(piece.span, None, _near(piece.span, others))
+        for piece in cut(span, given)
     )
-    return Decision(right, span, not missing, False, pieces, nearly)
+    return Decision(right, span, all(piece.grant for piece in pieces), False, pieces)
+
+
+def _near(span: Span, others: Sequence[Grant]) -> tuple[Grant, ...]:
+    return tuple(grant for grant in others if grant.permission.span.meets(span))
 
 
 def cut(span: Span, grants: Sequence[Grant]) -> Iterator[Piece]:

@@ -73,6 +73,7 @@ def tester(request: HttpRequest) -> HttpResponse:
     context = _frame(request, "range", asked.who, errors) | {
         "verbs": VERBS,
         "asked": asked,
+        "shapes": SHAPES,
         "shape": request.GET.get("shape", "key"),
         "key_text": request.GET.get("key", ""),
         "end_text": request.GET.get("end", ""),

@@ -377,7 +377,7 @@ def test_a_grant_on_the_same_range_replaces_and_says_so(admin, hands) -> None:
     query = {"name": "r", "shape": "prefix", "key": "/app"}
     shown = plain(admin.get(url("grant_permission", kind="write", **query)).text)
     assert "It replaces read on the same range." in shown
-    assert "also covers /apple" in shown
+    assert "also covers /app2" in shown
     same = plain(admin.get(url("grant_permission", kind="read", **query)).text)
     assert "nothing would change" in same
 
@@ -463,7 +463,7 @@ def test_findings_with_their_remedies(admin, hands) -> None:
     hands.role("app", (0, b"/app", b"/apq"))
     hands.user("guest")
     said = plain(admin.get(url("findings")).text)
-    assert "The prefix /app also covers /apple" in said
+    assert "The prefix /app also covers /app2" in said
     assert "Nobody holds this role." in said
     assert "This user has no role" in said
     assert "There is no user root" in said

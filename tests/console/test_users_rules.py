@@ -193,7 +193,9 @@ def test_write_never_implies_read_and_the_near_miss_is_named() -> None:
     held = [role("w", ("write", b"k", b""))]
     decision = decide(held, READ, span_of(b"k", b""))
     assert not decision.is_allowed
-    assert [grant.role for grant in decision.nearly] == ["w"]
+    assert [[grant.role for grant in piece.near] for piece in decision.pieces] == [["w"]]
+    wide = decide([*held, role("r", ("read", b"m", b""))], READ, Span(b"k", b"n"))
+    assert [[grant.role for grant in piece.near] for piece in wide.pieces] == [["w"], [], []]
 
 
 def test_root_may_do_everything_without_a_permission() -> None:
