@@ -129,6 +129,33 @@ def recover(
     return _reopen(fs, snap_dir, wal_dir, founding, snapshotter, backend, log, segment_bytes)
 
 
+def defragment_if_worth_it(backend: FileBackend, threshold_bytes: int, log: Logger) -> None:
+    """At the start, when nobody waits yet and at least so much would be freed
+    (`--bootstrap-defrag-threshold-megabytes`)."""
+    sizes = {
+        "current_db_size_bytes": backend.size_bytes,
+        "current_db_size_in_use_bytes": backend.size_in_use_bytes,
+        "defrag_threshold_bytes": threshold_bytes,
+    }
+    if backend.size_bytes - backend.size_in_use_bytes < threshold_bytes:
+        log.info("Skipping defragmentation", **sizes)
+        return
+    log.info("starting defragment", **sizes)
+    job = backend.begin_defragment()
+    assert job is not None, "nothing else is under way at the start"
+    job.run(NO_GRANT)
+    outcome, close = backend.finish_defragment(job)
+    close.run(NO_GRANT)
+    if outcome.failure:
+        log.warn("failed to defragment", error=outcome.failure)
+        return
+    log.info(
+        "finished defragment",
+        size_before=outcome.size_bytes_before,
+        size_after=outcome.size_bytes_after,
+    )
+
+
 def map_bytes(quota_bytes: int) -> int:
     """Address space for the backend: twice the quota, so that a flush never meets its end."""
     return max(BACKEND_MAP_BYTES_MIN, 2 * max(quota_bytes, 0) + BACKEND_HEADROOM_BYTES)

@@ -94,8 +94,9 @@ def prepare(fs: FileSystem, layout: DataDir, log: Logger = NULL_LOGGER) -> DataD
         lock = _lock(fs, layout)
     except OSError as error:
         raise DataDirError(
-            f"cannot use the data directory {layout.root!r}: {error}. The server's user must own "
-            "it and be able to write to it"
+            f"cannot access data directory: mkdir {layout.root}: "
+            f"{(error.strerror or str(error)).lower()}. The server's user must own it and be able "
+            "to write to it"
         ) from error
     try:
         _look_around(fs, layout, log)

@@ -85,9 +85,10 @@ PEER_STREAM_MESSAGES_MAX = 4096
 """Messages that wait for one stream; more are dropped and reported to raft."""
 PEER_PIPELINE_MESSAGES_MAX = 64
 PEER_PIPELINE_WORKERS = 4
-PEER_SILENCE_SECONDS_MAX = 5.0
-"""A stream on which nothing comes for this long is dropped and dialled anew."""
-PEER_HEARTBEAT_SECONDS = PEER_SILENCE_SECONDS_MAX / 3
+PEER_IO_SECONDS_MIN = 5.0
+"""Less is no deadline between members: `--raft-read-timeout` and `--raft-write-timeout` below it
+are raised to it."""
+PEER_HEARTBEAT_SECONDS = PEER_IO_SECONDS_MIN / 3
 PEER_REDIAL_SECONDS = 0.1
 PEER_STABLE_SECONDS = 5.0
 """A link must have been up this long to count in strict reconfiguration checks."""

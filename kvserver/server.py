@@ -11,7 +11,7 @@ from typing import Any
 
 from kvserver import failpoints
 from kvserver.auth.passwords import hash_password
-from kvserver.bootstrap import Recovered, recover
+from kvserver.bootstrap import Recovered, defragment_if_worth_it, recover
 from kvserver.clock import Clock, SystemClock
 from kvserver.config import Config
 from kvserver.core import Core, Surroundings
@@ -19,9 +19,7 @@ from kvserver.datadir import DataDir, prepare
 from kvserver.errors import FatalError
 from kvserver.founding import founding_of
 from kvserver.fs import RealFileSystem
-from kvserver.limits import (
-    QUOTA_BYTES_WARN,
-)
+from kvserver.limits import QUOTA_BYTES_WARN
 from kvserver.listeners import Listeners
 from kvserver.logs import Logger
 from kvserver.peers.identity import Identity
@@ -31,8 +29,11 @@ from kvserver.runtime.flush_thread import FlushThread
 from kvserver.runtime.member_loop import MemberLoop
 from kvserver.services.failpoints_http import answer_failpoints
 from kvserver.serving import Serving
+from kvserver.systemd import notify_ready
 from kvserver.transport import Server as Transport
 from kvserver.version import KEYDECK_VERSION, SERVER_VERSION
+
+MEGABYTE = 1 << 20
 
 
 class MemberServer:
@@ -71,7 +72,7 @@ class MemberServer:
         if config.quota_bytes > QUOTA_BYTES_WARN:
             self._log.warn("quota exceeds the recommended maximum", quota_bytes=config.quota_bytes)
         founding = founding_of(config, self._listeners.dialling)
-        return recover(
+        recovered = recover(
             self._fs,
             self._layout.snap,
             self._layout.wal,
@@ -79,6 +80,10 @@ class MemberServer:
             config.quota_bytes,
             self._log,
         )
+        threshold = config.bootstrap_defrag_threshold_megabytes * MEGABYTE
+        if threshold:
+            defragment_if_worth_it(recovered.backend, threshold, self._log)
+        return recovered
 
     def _build(self) -> None:
         loop = self._loop
@@ -118,6 +123,8 @@ class MemberServer:
             raft=member.mailbox,
             on_removed=on_removed,
             log=self._log,
+            read_seconds_max=self._config.raft_read_timeout,
+            write_seconds_max=self._config.raft_write_timeout,
         )
 
     # -- running
@@ -152,6 +159,7 @@ class MemberServer:
             return
         await self._listeners.listen_to_clients(serving.clients, serving.monitoring)
         self._log.info("ready to serve client requests")
+        notify_ready(os.environ, self._log)
 
     async def _serve_failpoints(self) -> None:
         """Tests only: `GOFAIL_HTTP=host:port` opens the failpoint endpoint."""

@@ -15,7 +15,7 @@ from kvserver.config.validate import validate
 from kvserver.config.values import check_url, resolve_gates
 
 ANY_HOSTS = ("0.0.0.0", "::")
-LOCAL_PEER = "http://localhost:2380"
+DEFAULT_NAME = "default"
 
 
 def complete(given: Mapping[str, Any], default_host: Callable[[], str] = str) -> Config:
@@ -33,7 +33,7 @@ def complete(given: Mapping[str, Any], default_host: Callable[[], str] = str) ->
     fields["auto_compaction_seconds"], fields["auto_compaction_revisions"] = _compaction(
         values["auto-compaction-mode"], values["auto-compaction-retention"]
     )
-    config = Config(explicit=frozenset(given), **fields)
+    config = Config(explicit=frozenset(given) - {"config-file"}, **fields)
     validate(config)
     return config
 
@@ -58,26 +58,22 @@ def _initial_cluster(
     values: Mapping[str, Any], given: Mapping[str, Any]
 ) -> dict[str, tuple[str, ...]]:
     text = values["initial-cluster"]
-    if not text:
-        if "initial-cluster" not in given and (
-            values["discovery-srv"] or values["discovery-endpoints"]
-        ):
-            return {}
-        return {values["name"]: values["initial-advertise-peer-urls"]}
-    return parse_initial_cluster(text)
+    if text or "initial-cluster" in given:
+        return parse_initial_cluster(text)
+    if values["discovery-srv"] or values["discovery-endpoints"]:
+        return {}
+    return {values["name"] or DEFAULT_NAME: values["initial-advertise-peer-urls"]}
 
 
 def parse_initial_cluster(text: str) -> dict[str, tuple[str, ...]]:
     """`name=url,name=url`; a name may come more than once."""
     found: dict[str, list[str]] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
-        name, separator, url = part.partition("=")
-        if not separator or not url:
-            raise ConfigError(f'empty URL given for "{name}"')
+        name, _, url = part.partition("=")
         try:
             found.setdefault(name, []).append(check_url(url))
         except ValueError as error:
-            raise ConfigError(f"invalid --initial-cluster: {error}") from None
+            raise ConfigError(f"error setting up initial cluster: {error}") from None
     return {name: tuple(sorted(urls)) for name, urls in found.items()}
 
 

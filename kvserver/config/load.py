@@ -43,7 +43,7 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Conf
         print(f"{error}\n\n{usage_text()}", end="", file=sys.stderr)
         raise SystemExit(EXIT_USAGE) from None
     except ConfigError as error:
-        text = f"error verifying flags, {error}. See 'kvserver --help'."
+        text = f"error verifying flags, {str(error).rstrip('.')}. See 'kvserver --help'."
         print(text, file=sys.stderr)
         raise SystemExit(EXIT_REFUSED) from None
     for level, message, extra in given.notes:
@@ -61,6 +61,7 @@ def gather(given: Given, environment: Mapping[str, str]) -> Given:
         return given
     others = sorted(set(given.values) - {"config-file"})
     given = read_file(path)
+    given.values["config-file"] = path
     given.note("info", "loaded server configuration, other configuration command line flags and "
                "environment variables will be ignored if provided", path=path)  # fmt: skip
     if others:

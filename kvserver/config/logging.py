@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from typing import Any
+from typing import Any, NoReturn
 
 from kvserver.config.config import Config
 from kvserver.config.errors import ConfigError
@@ -58,14 +57,23 @@ def _rotation(config: Config) -> dict[str, Any]:
         )
     try:
         found = json.loads(config.log_rotation_config_json)
-    except ValueError as error:
-        raise ConfigError(f"improperly formatted log rotation config: {error}") from None
-    for name, value in found.items() if isinstance(found, dict) else ():
+    except json.JSONDecodeError as error:
+        ended = error.pos >= len(error.doc.rstrip())
+        reason = "unexpected end of JSON input" if ended else str(error)
+        raise ConfigError(f"improperly formatted log rotation config: {reason}") from None
+    if not isinstance(found, dict):
+        _refuse_json(found, "value of type embed.logRotationConfig")
+    for name, value in found.items():
         wanted = _ROTATION_TYPES.get(name)
         if wanted and (
             not isinstance(value, wanted) or isinstance(value, bool) is not (wanted is bool)
         ):
-            raise ConfigError(f"invalid log rotation config: {name} cannot be {value!r}")
-    if not isinstance(found, dict):
-        raise ConfigError(f"invalid log rotation config: {os.fspath(str(found))!r}")
+            _refuse_json(value, f"struct field logRotationConfig.{name} of type {wanted.__name__}")
     return found
+
+
+def _refuse_json(value: object, place: str) -> NoReturn:
+    """A value of the wrong type, as Go puts it."""
+    kinds = {str: "string", bool: "bool", list: "array", dict: "object", int: "number"}
+    kind = kinds.get(type(value), f"number {value}")
+    raise ConfigError(f"invalid log rotation config: json: cannot unmarshal {kind} into Go {place}")

@@ -82,8 +82,11 @@ def _parse_argument(flag: Flag, text: str) -> Any:
     try:
         return flag.kind.parse(text)
     except ValueError as error:
-        what = "boolean value" if flag.kind is BOOL else "value"
-        raise UsageError(f'invalid {what} "{text}" for flag -{flag.name}: {error}') from None
+        if flag.kind is BOOL:
+            text = f'invalid boolean value "{text}" for -{flag.name}: {error}'
+        else:
+            text = f'invalid value "{text}" for flag -{flag.name}: {error}'
+        raise UsageError(text) from None
 
 
 def add_environment(given: Given, environment: Mapping[str, str]) -> None:
@@ -123,7 +126,12 @@ def read_file(path: str) -> Given:
             document = yaml.safe_load(file)
     except OSError as error:
         raise ConfigError(f"open {path}: {(error.strerror or str(error)).lower()}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark is not None else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise ConfigError(f"error converting YAML to JSON: yaml: {where}{problem}") from None
+    except UnicodeDecodeError as error:
         raise ConfigError(f"error parsing {path}: {error}") from None
     if document is None:
         document = {}

@@ -70,8 +70,10 @@ def _check_urls(config: Config) -> None:
             f'--advertise-client-urls "{url}" must be in the format "host:port", '
             f'"unix:/path/to/socket" or "unixs:/path/to/socket" ({reason})',
         )
+    # Of a file that tells no client URLs etcd takes the default; a command line has to tell.
     _refuse(
         config.is_explicit("listen-client-urls")
+        and not config.config_file
         and not config.is_explicit("advertise-client-urls"),
         "--advertise-client-urls is required when --listen-client-urls is set explicitly",
     )
@@ -204,11 +206,16 @@ def _check_logging(config: Config) -> None:
         f'unknown --metrics "{config.metrics}" (must be basic or extensive)',
     )
     outputs = config.log_outputs
-    for alone in ("default", "systemd/journal"):
-        _refuse(
-            alone in outputs and len(outputs) > 1,
-            f'multi logoutput for "{alone}" is not supported yet',
-        )
+    _refuse(
+        "default" in outputs and len(outputs) > 1,
+        'multi logoutput for "default" is not supported yet',
+    )
+    shown = " ".join(f'"{output}"' for output in sorted(outputs))
+    _refuse(
+        "systemd/journal" in outputs and len(outputs) > 1,
+        f"running with systemd/journal but other '--log-outputs' values ([{shown}]) are "
+        "configured with 'default'; override 'default' value with something else",
+    )
 
 
 def warnings(config: Config) -> list[tuple[str, dict[str, object]]]:

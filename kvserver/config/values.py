@@ -64,6 +64,14 @@ def _uint(text: str) -> int:
     return value
 
 
+def _duration(text: str) -> float:
+    """Go's flags say no more than that they cannot read it."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ValueError(f"parse error ({error})") from None
+
+
 def _strings(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
@@ -81,10 +89,11 @@ def check_url(text: str) -> str:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise ValueError(f'parse "{text}": {error}') from None
+        raise ValueError(f'parse "{text}": {_go_words(text, error)}') from None
+    if not parts.scheme.isalpha() and ":" in text.partition("/")[0]:
+        raise ValueError(f'parse "{text}": first path segment in URL cannot contain colon')
     if parts.scheme not in URL_SCHEMES:
-        schemes = ", ".join(URL_SCHEMES)
-        raise ValueError(f"URL scheme must be one of {schemes}: {text}")
+        raise ValueError(f"URL scheme must be http, https, unix, or unixs: {text}")
     if parts.scheme in ("unix", "unixs"):
         return text
     if parts.path:
@@ -92,6 +101,12 @@ def check_url(text: str) -> str:
     if port is None:
         raise ValueError(f'URL address does not have the form "host:port": {text}')
     return text
+
+
+def _go_words(text: str, error: ValueError) -> str:
+    """Of the two ways in which Python's parser fails, the one that people meet."""
+    _, colon, port = urlsplit(text).netloc.rpartition(":") if "[" not in text else ("", "", "")
+    return f'invalid port ":{port}" after host' if colon else str(error)
 
 
 def _optional_urls(text: str) -> tuple[str, ...]:
@@ -125,7 +140,7 @@ def resolve_gates(given: dict[str, bool]) -> dict[str, bool]:
 def one_of(*choices: str) -> Kind:
     def parse(text: str) -> str:
         if text not in choices:
-            raise ValueError(f'invalid value "{text}"')
+            raise ValueError("invalid value")
         return text
 
     return Kind("|".join(choices), parse, ())
@@ -135,7 +150,7 @@ STRING = Kind("string", str, (int,))
 BOOL = Kind("", _bool, (bool,))
 INT = Kind("int", _int, (int,))
 UINT = Kind("uint", _uint, (int,))
-DURATION = Kind("duration", parse_duration, (int,))
+DURATION = Kind("duration", _duration, (int,))
 STRINGS = Kind("list", _strings, (list,))
 URLS = Kind("urls", parse_urls, ())
 OPTIONAL_URLS = Kind("urls", _optional_urls, ())

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from kvserver.errors import KeydeckError
-from kvserver.limits import PEER_REDIAL_SECONDS, PEER_SILENCE_SECONDS_MAX
+from kvserver.limits import PEER_REDIAL_SECONDS
 from kvserver.logs import Logger
 from kvserver.membership.ids import format_id
 from kvserver.peers.client import Exchange, HttpClient, PeerUnreachable, close, request_head
@@ -64,6 +64,7 @@ class Dialler:
         peer_id: int,
         kind: str,
         urls: Urls,
+        silence_seconds_max: float,
         receive: Callable[[list[Message]], None],
         on_up: Callable[[], None],
         on_down: Callable[[str], None],
@@ -76,6 +77,7 @@ class Dialler:
         self._peer_id = peer_id
         self._kind = kind
         self._urls = urls
+        self._silence_seconds_max = silence_seconds_max
         self._receive = receive
         self._on_up = on_up
         self._on_down = on_down
@@ -121,7 +123,7 @@ class Dialler:
         """Returns when the stream has ended. Raises when nothing has come for too long."""
         while True:
             before = exchange.received_bytes
-            done, _ = await asyncio.wait((exchange.answer,), timeout=PEER_SILENCE_SECONDS_MAX)
+            done, _ = await asyncio.wait((exchange.answer,), timeout=self._silence_seconds_max)
             if done:
                 return
             if exchange.received_bytes == before:

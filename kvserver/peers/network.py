@@ -13,12 +13,13 @@ Owner: the loop.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from kvserver.clock import Clock
-from kvserver.limits import PEER_HEARTBEAT_SECONDS, PEER_STABLE_SECONDS
+from kvserver.limits import PEER_HEARTBEAT_SECONDS, PEER_IO_SECONDS_MIN, PEER_STABLE_SECONDS
 from kvserver.logs import Logger
 from kvserver.membership.ids import format_id
 from kvserver.membership.types import Member
@@ -67,7 +68,11 @@ class PeerNetwork:
         raft: RaftSide,
         on_removed: Callable[[], None],
         log: Logger,
+        read_seconds_max: float = PEER_IO_SECONDS_MIN,
+        write_seconds_max: float = PEER_IO_SECONDS_MIN,
     ) -> None:
+        """A stream on which nothing comes, or nothing leaves, for longer than these is dropped
+        and dialled anew."""
         self.identity = identity
         self.client = HttpClient(loop, tls)
         self.send_snapshot: Callable[[Peer, Message], None] | None = None
@@ -79,6 +84,9 @@ class PeerNetwork:
         self._raft = raft
         self._on_removed = on_removed
         self._log = log
+        self._read_seconds_max, self._stuck_heartbeats_max = io_deadlines(
+            read_seconds_max, write_seconds_max
+        )
         self._cache = EntryCache()
         self._peers: dict[int, Peer] = {}
         self._remotes: dict[int, Remote] = {}
@@ -125,7 +133,15 @@ class PeerNetwork:
         self._peers.pop(number).stop()
 
     def _make_peer(self, number: int, urls: tuple[str, ...]) -> Peer:
-        return Peer(number, Urls(urls), self._cache, self, self._make_dialler, self._make_pipeline)
+        return Peer(
+            number,
+            Urls(urls),
+            self._cache,
+            self,
+            self._make_dialler,
+            self._make_pipeline,
+            self._stuck_heartbeats_max,
+        )
 
     def _make_dialler(self, peer: Peer, kind: str) -> Dialler:
         return Dialler(
@@ -135,6 +151,7 @@ class PeerNetwork:
             peer_id=peer.id,
             kind=kind,
             urls=peer.urls,
+            silence_seconds_max=self._read_seconds_max,
             receive=self._raft.receive,
             on_up=peer.up,
             on_down=peer.down,
@@ -269,6 +286,13 @@ class PeerNetwork:
 
     def now(self) -> float:
         return self._clock.monotonic()
+
+
+def io_deadlines(read_seconds: float, write_seconds: float) -> tuple[float, int]:
+    """(seconds without a byte, heartbeats in a row that could not leave) that end a stream. The
+    first of those heartbeats starts the clock."""
+    reading, writing = (max(asked, PEER_IO_SECONDS_MIN) for asked in (read_seconds, write_seconds))
+    return reading, 1 + math.ceil(writing / PEER_HEARTBEAT_SECONDS)
 
 
 def without_stale_acknowledgements(messages: Sequence[Message]) -> Sequence[Message]:

@@ -14,8 +14,6 @@ from kvserver.raft import Message, MessageType
 
 MESSAGE, APPENDS = "message", "msgapp"
 KINDS = (MESSAGE, APPENDS)
-STUCK_HEARTBEATS_MAX = 4
-"""Heartbeats in a row that could not leave: the other side has taken nothing for five seconds."""
 
 
 class Events(Protocol):
@@ -44,12 +42,15 @@ class Peer:
         events: Events,
         make_dialler: Callable[[Peer, str], Dialler],
         make_pipeline: Callable[[Peer], Pipeline],
+        stuck_heartbeats_max: int,
     ) -> None:
+        """`stuck_heartbeats_max`: so many in a row that could not leave end a stream."""
         self.id = peer_id
         self.urls = urls
         self.active_since: float | None = None
         self._cache = cache
         self._events = events
+        self._stuck_heartbeats_max = stuck_heartbeats_max
         self._streams: dict[str, OutgoingStream] = {}
         self._pipeline = make_pipeline(self)
         self._diallers = [make_dialler(self, kind) for kind in KINDS]
@@ -85,7 +86,7 @@ class Peer:
         """On every attached stream, whatever else goes over it; drop those that are stuck."""
         for stream in list(self._streams.values()):
             stream.send_heartbeat()
-            if stream.stuck_heartbeats >= STUCK_HEARTBEATS_MAX:
+            if stream.stuck_heartbeats >= self._stuck_heartbeats_max:
                 stream.close()
                 self._events.dropped(self.id)
                 self.down("the member takes nothing")

@@ -402,7 +402,7 @@ def test_a_bare_number_for_retention(tmp_path: Path) -> None:
         ("pre-vote: 3", "invalid value for pre-vote"),
         ("max-wals: -3", "max-wals"),
         ("- a list", "a mapping of keys to values is expected"),
-        ("name: [unclosed", "error parsing"),
+        ("name: [unclosed", "error converting YAML to JSON: yaml: line 1: "),
         ("feature-gates: Nope=true", "unrecognized feature gate: Nope"),
     ],
 )

@@ -119,7 +119,7 @@ def checked(*arguments: str, default_host: str = "") -> Config:
             "LeaseCheckpoint",
         ),
         (["--log-outputs=default,stdout"], 'multi logoutput for "default"'),  # case 26
-        (["--log-outputs=systemd/journal,stdout"], 'multi logoutput for "systemd/journal"'),
+        (["--log-outputs=systemd/journal,stdout"], "running with systemd/journal but other"),
         (["--logger=capnslog"], "--logger=capnslog is removed in v3.5"),  # case 27
         (["--logger=x"], 'unknown logger option "x"'),
         (["--log-level=loud"], 'unrecognized level: "loud"'),
@@ -132,7 +132,7 @@ def checked(*arguments: str, default_host: str = "") -> Config:
             ["--discovery-fallback=proxy"],
             'v2 proxy is deprecated, and --discovery-fallback can\'t be configured as "proxy"',
         ),
-        (["--initial-cluster=a"], 'empty URL given for "a"'),
+        (["--initial-cluster=a"], "error setting up initial cluster: URL scheme must be http"),
         (["--initial-cluster=a=http://h:1/x"], "URL must not contain a path: http://h:1/x"),
     ],
 )

@@ -169,5 +169,5 @@ def test_another_format_is_refused(layout: DataDir, text: str, reason: str) -> N
 def test_a_directory_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     blocker = tmp_path / "file"
     blocker.touch()
-    with pytest.raises(DataDirError, match="cannot use the data directory"):
+    with pytest.raises(DataDirError, match="cannot access data directory"):
         prepare(FS, DataDir.at(str(blocker / "data")))

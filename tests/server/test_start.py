@@ -1,0 +1,96 @@
+"""What a start does besides serving: notice for systemd, a defragmentation that is worth it."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from kvserver.errors import FatalError
+from kvserver.founding import refuse_contradictions
+from kvserver.proto import rpc_pb2
+from kvserver.resolving import resolved_url
+from tests.support.in_process import config, running
+
+
+@pytest.mark.parametrize("is_abstract", [False, True])
+async def test_systemd_is_told_once_when_clients_are_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_abstract: bool
+) -> None:
+    """spec/config.md §7, case 28."""
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.setblocking(False)
+        systemd.bind("\0" + path if is_abstract else path)
+        monkeypatch.setenv("NOTIFY_SOCKET", "@" + path if is_abstract else path)
+        async with running(tmp_path / "data") as member:
+            assert systemd.recv(100) == b"READY=1"
+            await member.kv.Put(rpc_pb2.PutRequest(key=b"k"))
+        with pytest.raises(BlockingIOError):
+            systemd.recv(100)
+
+
+async def test_a_notice_that_nobody_takes_is_no_reason_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nowhere"))
+    async with running(tmp_path / "data") as member:
+        (line,) = member.log.find("failed to notify systemd for readiness")
+        assert line["error"] == "No such file or directory"
+
+
+async def test_a_start_defragments_when_enough_would_be_freed(tmp_path: Path) -> None:
+    """--bootstrap-defrag-threshold-megabytes."""
+    async with running(tmp_path) as member:
+        for number in range(12):
+            await member.kv.Put(rpc_pb2.PutRequest(key=b"%d" % number, value=b"x" * 300_000))
+        answer = await member.kv.DeleteRange(rpc_pb2.DeleteRangeRequest(key=b"0", range_end=b"9~"))
+        await member.kv.Put(rpc_pb2.PutRequest(key=b"kept", value=b"v"))
+        revision = answer.header.revision
+        await member.kv.Compact(rpc_pb2.CompactionRequest(revision=revision, physical=True))
+    async with running(tmp_path, bootstrap_defrag_threshold_megabytes=500) as member:
+        (skipped,) = member.log.find("Skipping defragmentation")
+        assert skipped["current-db-size-bytes"] > 3_000_000
+        assert not member.log.find("finished defragment")
+    async with running(tmp_path, bootstrap_defrag_threshold_megabytes=1) as member:
+        (done,) = member.log.find("finished defragment")
+        assert done["size-after"] < 1_000_000 < done["size-before"]
+        status = await member.maintenance.Status(rpc_pb2.StatusRequest())
+        assert status.dbSize == done["size-after"]
+        found = await member.kv.Range(rpc_pb2.RangeRequest(key=b"kept"))
+        assert found.kvs[0].value == b"v"
+
+
+def addresses(name: str) -> str:
+    return {"m.example.com": "10.0.0.1", "six.example.com": "fd00::1"}.get(name, "")
+
+
+@pytest.mark.parametrize(
+    ("url", "resolved"),
+    [
+        ("http://m.example.com:2380", "http://10.0.0.1:2380"),
+        ("https://six.example.com:1", "https://[fd00::1]:1"),
+        ("http://unknown:1", "http://unknown:1"),
+        ("http://localhost:1", "http://localhost:1"),
+        ("http://10.0.0.9:1", "http://10.0.0.9:1"),
+        ("unix://m.example.com:1", "unix://m.example.com:1"),
+    ],
+)
+def test_urls_by_address(url: str, resolved: str) -> None:
+    assert resolved_url(url, addresses) == resolved
+
+
+def test_names_and_addresses_of_one_place_are_the_same(tmp_path: Path) -> None:
+    """spec/cluster.md §2.1 rule 1: compared literally first, then after resolution."""
+
+    def founding(listed: str, *advertised: str) -> None:
+        flags = {"initial-advertise-peer-urls": advertised, "initial-cluster": f"default={listed}"}
+        refuse_contradictions(config(tmp_path, **flags), addresses)
+
+    founding("http://m.example.com:1", "http://10.0.0.1:1")
+    with pytest.raises(FatalError, match=r'"http://10\.0\.0\.2:1"') as refusal:
+        founding("http://m.example.com:1", "http://10.0.0.2:1")
+    assert '"http://10.0.0.1:1"(resolved from "http://m.example.com:1")' in str(refusal.value)
+    with pytest.raises(FatalError, match=r"^--initial-advertise-peer-urls has .* but"):
+        founding("http://m.example.com:1", "http://m.example.com:1", "http://10.0.0.2:1")
