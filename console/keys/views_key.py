@@ -6,7 +6,6 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
 
 from console.access import allow
 from console.audit.record import etcdctl_for
@@ -17,13 +16,13 @@ from console.keys.addresses import (
     key_of,
     key_url,
     path_parts,
-    query_url,
 )
 from console.keys.byte_text import show
 from console.keys.decoders import Decoder, editable_text, fitting, why_not_editable
 from console.keys.lens import PLAIN, Lens
 from console.keys.tree import base_of
 from console.keys.views_list import lens_context
+from console.keys.views_tree import tree_url
 from console.roles import Role
 
 
@@ -44,7 +43,7 @@ def key(request: HttpRequest) -> HttpResponse:
         "revision": lens.revision,
         "newest": newest,
         "newest_url": key_url(request.cluster, name, **lens.at(0).params()),
-        "tree_url": _tree_url(request, name, lens),
+        "tree_url": tree_url(request.cluster, lens, base_of(name, lens.separator), name),
         "command": etcdctl_for(request.cluster).get(
             name, lens.revision, consistency=lens.consistency
         ),
@@ -52,13 +51,6 @@ def key(request: HttpRequest) -> HttpResponse:
     if found is None:
         return render(request, "keys/absent.html", frame, status=404)
     return render(request, "keys/key.html", {**frame, **_value_context(request, found)})
-
-
-def _tree_url(request: HttpRequest, name: bytes, lens: Lens) -> str:
-    """The tree beside a key comes after it: the key is what somebody waits for."""
-    folder = base_of(name, lens.separator)
-    path = reverse("key_tree", args=[request.cluster.slug])  # type: ignore[attr-defined]
-    return query_url(path, prefix=show(folder), key=show(name), **lens.params())
 
 
 def key_frame(name: bytes, lens: Lens = PLAIN) -> dict[str, Any]:

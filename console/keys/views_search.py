@@ -18,7 +18,9 @@ from console.keys.byte_text import show
 from console.keys.lens import PLAIN, Lens
 from console.keys.paging import KeyRange, prefix_range
 from console.keys.search import Needle, Step, scan
+from console.keys.tree import base_of
 from console.keys.views_list import lens_context
+from console.keys.views_tree import tree_url
 from console.roles import Role
 
 STEP_SECONDS_MAX = 3.0
@@ -45,7 +47,14 @@ def search(request: HttpRequest) -> HttpResponse:
         context = {**frame, **lens_context(PLAIN), "bad_search": str(error)}
         return render(request, "keys/search.html", context, status=400)
     keys = prefix_range(prefix)
-    frame |= lens_context(lens) | {"prefix": prefix, "range": keys, "found_before": found}
+    folder = base_of(prefix, lens.separator)
+    frame |= lens_context(lens) | {
+        "prefix": prefix,
+        "range": keys,
+        "found_before": found,
+        "folder": folder,
+        "tree_url": tree_url(request.cluster, lens, folder),
+    }
     if not text:
         return render(request, "keys/search.html", frame)
     needle = Needle(text, frame["ignores_case"], frame["in_values"])
@@ -54,7 +63,7 @@ def search(request: HttpRequest) -> HttpResponse:
     except ClusterError as error:
         tried = f"Searching the keys {show(prefix)} after {before} of them"
         more = {
-            "newest_url": list_url(request.cluster, prefix, lens=lens.at(0)),  # type: ignore[attr-defined]
+            "newest_url": list_url(request.cluster, prefix, lens=lens.at(0)),
             **{name: frame[name] for name in ("rail_current", "crumbs")},
         }
         return cluster_error(request, error, tried, **more)
@@ -70,11 +79,11 @@ def _step(
     last_key: bytes | None,
     revision: int,
 ) -> Step:
-    reader = request.gateway.reading(is_serializable=lens.is_serializable)  # type: ignore[attr-defined]
+    reader = request.gateway.reading(is_serializable=lens.is_serializable)
     deadline = time.monotonic() + STEP_SECONDS_MAX
 
     def ask(part: KeyRange, limit: int, at: int) -> Part:
-        return reader.part(part, limit, at, has_values=needle.in_values)  # type: ignore[no-any-return]
+        return reader.part(part, limit, at, has_values=needle.in_values)
 
     return scan(
         ask,
@@ -89,7 +98,7 @@ def _step(
 def _context(
     request: HttpRequest, lens: Lens, step: Step, before: int, found: int
 ) -> dict[str, Any]:
-    cluster = request.cluster  # type: ignore[attr-defined]
+    cluster = request.cluster
     scanned, total = before + step.scanned, before + step.left
     kept = {n: request.GET[n] for n in ("prefix", "q", "in", "case") if request.GET.get(n)}
     here = reverse("key_search", args=[cluster.slug])

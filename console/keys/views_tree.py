@@ -8,10 +8,11 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 
 from console.access import allow
 from console.gateway import ClusterError
-from console.keys.addresses import BadAddress, bytes_of, list_url, number_of
+from console.keys.addresses import BadAddress, bytes_of, list_url, number_of, query_url
 from console.keys.byte_text import show
 from console.keys.lens import Lens
 from console.keys.paging import prefix_range
@@ -62,6 +63,13 @@ def tree(request: HttpRequest) -> HttpResponse:
     if level:
         return render(request, "keys/_branch.html", {**context, "level": level})
     return render(request, "keys/_tree.html", context)
+
+
+def tree_url(cluster: Any, lens: Lens, folder: bytes, key: bytes = b"") -> str:
+    """For pages whose tree comes after what somebody waits for."""
+    path = reverse("key_tree", args=[cluster.slug])
+    chosen = {"key": show(key)} if key else {}
+    return query_url(path, prefix=show(folder), **chosen, **lens.params())
 
 
 def read_tree(

@@ -26,6 +26,12 @@ def show(data: bytes) -> str:
 
 
 @register.filter
+def show_part(data: bytes) -> str:
+    """Bytes out of the middle of others: a blank at an end is just a blank."""
+    return show_bytes(b"|" + data + b"|")[1:-1]
+
+
+@register.filter
 def tree_id(path: bytes) -> str:
     """The id of a folder's rows in the tree."""
     return f"t{blake2s(path, digest_size=8).hexdigest()}"
@@ -129,6 +135,11 @@ def icon(name: str) -> SafeString:
         '<svg class="icon" viewBox="0 0 16 16" aria-hidden="true" focusable="false">{}</svg>',
         mark_safe(PATHS[name]),
     )
+
+
+@register.filter
+def words(text: str) -> list[str]:
+    return text.split()
 
 
 @register.filter

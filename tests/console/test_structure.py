@@ -15,6 +15,7 @@ MODULES = [path for path in sorted(ROOT.rglob("*.py")) if "migrations" not in pa
 PURE = [
     "accounts/throttle.py",
     "config.py",
+    "equivalent.py",
     "etcdctl.py",
     "gateway/records.py",
     "history/versions.py",
@@ -27,6 +28,7 @@ PURE = [
     "keys/paging.py",
     "keys/search.py",
     "keys/tree.py",
+    "keys/txn.py",
     "maintenance/lens.py",
     "maintenance/plan.py",
     "maintenance/prefixes.py",
