@@ -33,6 +33,7 @@ from kvserver.limits import (
     GRPC_OVERHEAD_BYTES,
     INFLIGHT_APPENDS_MAX,
     REQUEST_TIMEOUT_BASE_SECONDS,
+    STALL_TICKS,
 )
 from kvserver.logs import Logger
 from kvserver.member.compactor import Compactor, PeriodicCompactor, RevisionCompactor
@@ -211,6 +212,7 @@ class Core:
             request_timeout_seconds=REQUEST_TIMEOUT_BASE_SECONDS
             + 2 * config.election_timeout / 1000,
             election_timeout_seconds=config.election_timeout / 1000,
+            stall_seconds=STALL_TICKS * config.heartbeat_seconds,
             on_leader=cluster.became_leader,
             log=self._log,
             plan=around.plan,

@@ -62,6 +62,9 @@ WATCH_CATCH_UP_REVISIONS_MAX = 1000
 WATCH_PROGRESS_INTERVAL_SECONDS = 600.0
 WATCH_PROGRESS_INTERVAL_SECONDS_MIN = 0.1
 
+STALL_TICKS = 3
+"""A leader that stood still for longer asks a quorum before it renews a lease (lease.md K7)."""
+
 # Auth (spec/auth.md)
 HASHES_PENDING_MAX = 256
 """Passwords that may wait for bcrypt; one takes a tenth of a second of a core."""

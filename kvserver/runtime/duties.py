@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from kvserver import errors
 from kvserver.apply.command import Kind
+from kvserver.auth.identity import NOBODY
 from kvserver.clock import Clock
 from kvserver.limits import (
     CHECKPOINTS_PER_ENTRY_MAX,
@@ -101,7 +102,7 @@ class Duties:
             request = rpc_pb2.LeaseRevokeRequest(ID=lease_id)
             self._revokes_in_flight += 1
             try:
-                member.propose(
+                member.propose_as_leader(
                     Kind.LEASE_REVOKE,
                     request,
                     request.SerializeToString(),
@@ -129,7 +130,9 @@ class Duties:
         for lease_id, remaining_seconds in due:
             request.checkpoints.add(ID=lease_id, remaining_TTL=remaining_seconds)
         try:
-            member.propose(Kind.LEASE_CHECKPOINT, request, request.SerializeToString(), None)
+            member.propose_as_leader(
+                Kind.LEASE_CHECKPOINT, request, request.SerializeToString(), None, NOBODY
+            )
         except errors.RequestError:
             return  # lost until the next is due: a checkpoint only ever helps
 

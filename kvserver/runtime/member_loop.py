@@ -92,6 +92,7 @@ class MemberLoop:
         request_bytes_max: int,
         request_timeout_seconds: float,
         election_timeout_seconds: float,
+        stall_seconds: float,
         on_leader: Callable[[], None],
         log: Logger,
         plan: Plan = plan_ready,
@@ -123,6 +124,7 @@ class MemberLoop:
         self.quota_bytes = applier.quota_bytes
         self.request_timeout_seconds = request_timeout_seconds
         self._election_timeout_seconds = election_timeout_seconds
+        self._stall_seconds = stall_seconds
         self._storage = storage
         self._append = append
         self._conf_changes = conf_changes
@@ -142,6 +144,8 @@ class MemberLoop:
         self._applies_before_sending = False
         self._leader_since = 0.0
         self._leader_watchers: list[asyncio.Future[None]] = []
+        self._has_stalled = False
+        """Whether this leader stood still for so long that another may lead by now."""
         self._reads = ReadDuty(loop, clock, node, request_ids, self.counters, self.wake)
         self._read_queue = self._reads.queue
         self._to_apply: deque[Entry] = deque()
@@ -204,6 +208,17 @@ class MemberLoop:
         self._new.append(Proposal(Kind.LEGACY, request, data, request.ID, waiter, self._now))
         self.wake()
 
+    def propose_as_leader(
+        self, kind: Kind, request: Any, body: bytes, waiter: Waiter | None, identity: Identity
+    ) -> None:
+        """Put a command into the log that only this reign may give: at once, under its own term.
+        It is never forwarded, or a leader that was replaced without knowing would have its
+        successor end leases that were renewed there (spec/lease.md E1). Raises `NotLeader`."""
+        if not self.node.is_leader:
+            raise errors.NotLeader
+        self.propose(kind, request, body, waiter, identity)
+        self._append_to_log([self._new.pop()])
+
     def check_quota(self, cost: int) -> None:
         """Refuse a request that does not fit and raise the alarm (spec/kv.md L5)."""
         if self.applier.has_room_for(cost):
@@ -245,15 +260,15 @@ class MemberLoop:
             # at an index that another leader fills would apply its request in the place of theirs.
             if self.node.is_leader:
                 if not self._appends_under_way and not self._storage.is_choked:
-                    self._propose_new()
+                    proposals, self._new = self._new, []
+                    self._append_to_log(proposals)
             elif self.node.leader:
                 self._forward_new()
         if self._read_queue.has_waiting and self.leader:
             self._reads.ask(self._now)
         self.run_ready()
 
-    def _propose_new(self) -> None:
-        proposals, self._new = self._new, []
+    def _append_to_log(self, proposals: list[Proposal]) -> None:
         first = self.node.last_index + 1
         try:
             self.node.propose([proposal.data for proposal in proposals])
@@ -399,6 +414,8 @@ class MemberLoop:
             if not watcher.done():
                 watcher.set_result(None)
         was_leader, self.is_leader = self.is_leader, leader == self.member_id
+        if not was_leader or not self.is_leader:
+            self._has_stalled = False  # elected just now, or nothing to be sure of
         self.header.set_term(self.node.term)
         if was_leader and not self.is_leader:
             self.lessor.demote()
@@ -545,6 +562,24 @@ class MemberLoop:
         if not self.can_read_now():
             await self._reads.wait()
 
+    # -- leading
+
+    def leads_surely(self, now: float) -> bool:
+        """Whether this leader has not stood still for longer than a few ticks since it last knew
+        that it leads: nobody can have been elected meanwhile (spec/lease.md K7)."""
+        return not self._has_stalled and now - self._now <= self._stall_seconds
+
+    async def confirm_leadership(self) -> None:
+        """Ask a quorum whether this member still leads. Raises `RequestError`, or returns: then
+        it may have learned that it does not."""
+        now = self.clock.monotonic()
+        self._has_stalled = not self.leads_surely(now)
+        self._now = now
+        term = self.node.term
+        await self.readable()
+        if self.node.is_leader and self.node.term == term:
+            self._has_stalled = False
+
     # -- watching
 
     def schedule_hub(self) -> None:
@@ -581,6 +616,8 @@ class MemberLoop:
 
     def tick(self, now: float) -> None:
         """One heartbeat interval has passed."""
+        if now - self._now > self._stall_seconds and self.node.leader == self.member_id:
+            self._has_stalled = True
         self._now = now
         self.node.tick()
         self._campaign_alone()

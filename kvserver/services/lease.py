@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Protocol
 
 from kvserver import errors
@@ -76,6 +77,12 @@ class LeaseMember(Protocol):
 
     async def readable(self) -> None:
         """Returns when what was committed before is applied here. Raises `RequestError`."""
+
+    def leads_surely(self, now: float) -> bool:
+        """Whether a leader need not ask before it renews a lease (K7)."""
+
+    async def confirm_leadership(self) -> None:
+        """Ask a quorum whether this member still leads. Raises `RequestError`."""
 
 
 class LeaseService:
@@ -200,7 +207,9 @@ class LeaseService:
                 ttl: int | None = None
                 if lessor.is_primary and (self._authorize is None or gate.is_open):
                     # Hot: nearly every renewal is an addition to a deadline.
-                    ttl = lessor.renew(lease_id, member.clock.monotonic())
+                    now = member.clock.monotonic()
+                    if member.leads_surely(now):
+                        ttl = lessor.renew(lease_id, now)
                 if not ttl:
                     ttl = await self._renew(stream, lease_id)
                 stream.send(header + _keep_alive_answer(lease_id, ttl))
@@ -218,9 +227,6 @@ class LeaseService:
             self._authorize(stream, "write", lessor.keys(lease_id))
         while True:
             if lessor.is_primary:
-                ttl = lessor.renew(lease_id, member.clock.monotonic())
-                if ttl:
-                    return ttl
                 ttl = await self.renew_here(lease_id)
             else:
                 ttl = None if self._leader is None else await self._leader.renew(lease_id)
@@ -234,7 +240,12 @@ class LeaseService:
         member = self._member
         lessor = member.lessor
         while lessor.is_primary:
-            ttl = lessor.renew(lease_id, member.clock.monotonic())
+            now = member.clock.monotonic()
+            if not member.leads_surely(now):
+                with suppress(errors.LeaderChanged):
+                    await member.confirm_leadership()
+                continue
+            ttl = lessor.renew(lease_id, now)
             if ttl:
                 return ttl
             if ttl is None:

@@ -214,6 +214,18 @@ async def test_unknown_lease_in_an_entry_not_applied_yet(served: Served) -> None
     client.call.cancel()
 
 
+async def test_a_leader_that_stood_still_asks_before_it_renews(served: Served) -> None:  # K7
+    """Its successor may have ended the lease meanwhile."""
+    member = served.member
+    await served.grant(5, 60)
+    member.has_stalled = True
+    member.late.append(lambda: served.lessor.revoke(5))
+    alive = served.keep_alive()
+    await alive.send(5)
+    assert await alive.read() == (5, 0)
+    assert not member.has_stalled
+
+
 async def test_checkpointed_lease_is_cleared_first(served: Served) -> None:  # K10
     await served.grant(9, 1000)
     served.lessor.checkpoint(9, 700, served.member.clock.now)

@@ -53,6 +53,7 @@ class FakeMember:
         self.has_room = True
         self.proposed: list[tuple[Kind, Any]] = []
         self.holds_proposals = False
+        self.has_stalled = False
         self.late: list[Callable[[], None]] = []
         """What is applied when a reader waits until everything committed is."""
 
@@ -101,6 +102,13 @@ class FakeMember:
     def _step_hub(self) -> None:
         if self.hub.step():
             self.schedule_hub()
+
+    def leads_surely(self, now: float) -> bool:
+        return not self.has_stalled
+
+    async def confirm_leadership(self) -> None:
+        await self.readable()
+        self.has_stalled = False
 
     async def readable(self) -> None:
         for apply in self.late:
