@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check bench chaos proto clean
+.PHONY: run test check bench chaos sim proto clean
 
 $(STAMP): pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -29,6 +29,12 @@ bench: $(STAMP)
 chaos: $(STAMP)
 	$(PY) -m tests.support.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(MEMBERS),--members $(MEMBERS)) \
 		$(if $(SEED),--seed $(SEED)) $(if $(MIXED),--mixed) $(ARGS)
+
+# SEED=n replays one run; HOURS=1, MINUTES=5 or RUNS=100 hunt over fresh seeds, JOBS=2 on two cores.
+sim: $(STAMP)
+	$(PY) -m tests.support.sim $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	  $(if $(HOURS),--minutes $$(($(HOURS) * 60))) $(if $(MINUTES),--minutes $(MINUTES)) \
+	  $(if $(RUNS),--runs $(RUNS)) $(if $(FIRST),--first $(FIRST)) $(if $(JOBS),--jobs $(JOBS))
 
 proto: $(STAMP)
 	$(PY) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. kvserver/proto/*.proto

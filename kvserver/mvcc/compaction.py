@@ -122,7 +122,7 @@ class CompactionJob:
         self.is_finished = False
         self._store = store
         self._bound = bound_after(revision)
-        self._keys: set[bytes] | None = None
+        self._keys: dict[bytes, None] | None = None
         self._unseen: Iterator[bytes] | None = None
         """Keys that the first pass has not come to; None when there is no first pass."""
         self._doomed: set[RevisionKey] = set()
@@ -152,12 +152,12 @@ class CompactionJob:
             self._remove(keys)
         return self.is_finished
 
-    def _take_keys(self) -> set[bytes]:
+    def _take_keys(self) -> dict[bytes, None]:
         """Keys written from now on, and those that still have something to lose after this
         compaction, gather in a new set."""
         index = self._store.index
         self._keys = index.superseded
-        index.superseded = set()
+        index.superseded = {}
         if self._scan is not None:
             self._unseen = iter(self._keys)
         return self._keys
@@ -177,12 +177,12 @@ class CompactionJob:
         doomed = self._doomed
         return [pair for pair in pairs if pair[0] not in doomed]
 
-    def _remove(self, keys: set[bytes]) -> None:
+    def _remove(self, keys: dict[bytes, None]) -> None:
         index = self._store.index
         removed: list[RevisionKey] = []
         batch = self._store.compactions.batch_revisions
         for _ in range(min(len(keys), STEP_KEYS)):
-            removed += index.compact_key(keys.pop(), self.revision, self._bound)
+            removed += index.compact_key(keys.popitem()[0], self.revision, self._bound)
             if len(removed) >= batch:
                 break
         if removed:

@@ -39,8 +39,9 @@ class Index:
         self.histories: dict[bytes, KeyHistory] = {}
         self.live: SortedList = SortedList()
         self.dead: SortedList = SortedList()
-        self.superseded: set[bytes] = set()
-        """Keys with something to compact, now or after the next write."""
+        self.superseded: dict[bytes, None] = {}
+        """Keys with something to compact, now or after the next write. A dict as an ordered set:
+        compaction goes the same way in every replay."""
         self.changes: list[tuple[int, bytes]] = []
         """(main, key) of every key that came to life or died, oldest first."""
         self.changes_floor = 0
@@ -60,7 +61,7 @@ class Index:
                 history = self.histories[key] = _history_of(previous)
             history.append(revision)
             history.version += 1
-            self.superseded.add(key)
+            self.superseded[key] = None
             return history
         self.live.add(key)
         self._note_change(main, key)
@@ -77,7 +78,7 @@ class Index:
         self._bury(key, tombstone)
         self.live.remove(key)
         self.dead.add(key)
-        self.superseded.add(key)
+        self.superseded[key] = None
         self._note_change(main, key)
 
     def delete_run(
@@ -91,7 +92,7 @@ class Index:
             self._note_change(main, key)
         del self.live[first : first + len(keys)]
         self.dead.update(keys)
-        self.superseded.update(keys)
+        self.superseded.update(dict.fromkeys(keys))
 
     def _bury(self, key: bytes, tombstone: RevisionKey) -> None:
         previous = self.newest.pop(key)
@@ -113,7 +114,7 @@ class Index:
             del self.histories[key]
             self.dead.remove(key)
         elif newest is None or len(history) > 1:
-            self.superseded.add(key)
+            self.superseded[key] = None
         elif history.version == 1:
             del self.histories[key]
         return dropped

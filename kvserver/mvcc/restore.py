@@ -64,7 +64,7 @@ def _add(index: Index, leases: dict[bytes, int], revision: RevisionKey, record: 
             history = index.histories[key] = KeyHistory(() if previous is None else (previous,))
         history.append(revision)
         leases.pop(key, None)
-        index.superseded.add(key)
+        index.superseded[key] = None
         return
     kv = decode_kv(record)
     if kv.lease:
@@ -81,7 +81,7 @@ def _add(index: Index, leases: dict[bytes, int], revision: RevisionKey, record: 
     history.create_revision = kv.create_revision
     history.version = kv.version
     if len(history) > 1:
-        index.superseded.add(key)
+        index.superseded[key] = None
 
 
 def restore_revisions(store: Store) -> CompactionJob | None:

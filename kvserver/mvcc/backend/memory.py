@@ -36,12 +36,18 @@ def _small(table: str) -> str:
     return table
 
 
-def _apply(contents: Contents, changes: list[Change]) -> None:
+def _apply(contents: Contents, changes: list[Change]) -> int:
+    """Returns by how many bytes the contents have grown."""
+    grown = 0
     for table, key, value in changes:
-        if value is None:
-            contents[table].pop(key, None)
-        else:
-            contents[table][key] = value
+        rows = contents[table]
+        old = rows.pop(key, None) if value is None else rows.get(key)
+        if old is not None:
+            grown -= len(key) + len(old)
+        if value is not None:
+            rows[key] = value
+            grown += len(key) + len(value)
+    return grown
 
 
 def _marks_of(contents: Contents) -> Marks:
@@ -58,11 +64,12 @@ class _FlushJob:
 
     def __init__(self, durable: Contents, changes: list[Change]) -> None:
         self._durable = durable
-        self.changes = changes
+        self._changes = changes
+        self.grown_bytes = 0
 
     def run(self, grant: Grant) -> None:
         with grant:
-            _apply(self._durable, self.changes)
+            self.grown_bytes = _apply(self._durable, self._changes)
 
 
 class _IdleJob:
@@ -103,6 +110,16 @@ class MemoryBackend:
         self._job: Job | None = None
         self._settled = 0
         self._pending = 0
+        self._active_bytes = 0
+        self._flushing_bytes = 0
+        self._size_bytes = sum(
+            len(key) + len(value) for rows in self._durable.values() for key, value in rows.items()
+        )
+
+    @property
+    def durable(self) -> Contents:
+        """What the disk would hold; the caller's own, to make another backend of."""
+        return self._durable
 
     def after_crash(self) -> MemoryBackend:
         """What a process that starts now would find: a job that has run counts, others do not."""
@@ -180,9 +197,7 @@ class MemoryBackend:
 
     @property
     def pending_bytes(self) -> int:
-        flushing = self._job.changes if isinstance(self._job, _FlushJob) else []
-        changes = [*flushing, *self._changes]
-        return sum(len(value) for table, _, value in changes if table == KEY and value is not None)
+        return self._active_bytes + self._flushing_bytes
 
     def begin_flush(self) -> Job | None:
         if self._job is not None or not (self._changes or self._marks_changed):
@@ -193,12 +208,15 @@ class MemoryBackend:
         self._job = _FlushJob(self._durable, [*self._changes, *marks])
         self._changes = []
         self._pending = 0
+        self._flushing_bytes, self._active_bytes = self._active_bytes, 0
         self._marks_changed = False
         return self._job
 
     def finish_flush(self, job: Job) -> int:
-        assert job is self._job
+        assert job is self._job and isinstance(job, _FlushJob)
         self._job = None
+        self._flushing_bytes = 0
+        self._size_bytes += job.grown_bytes
         return self.durable_index
 
     def begin_defragment(self) -> Job | None:
@@ -218,7 +236,7 @@ class MemoryBackend:
 
     @property
     def size_bytes(self) -> int:
-        return sum(len(k) + len(v) for rows in self._durable.values() for k, v in rows.items())
+        return self._size_bytes
 
     @property
     def size_in_use_bytes(self) -> int:
@@ -232,6 +250,8 @@ class MemoryBackend:
             self._now[table].pop(key, None)
         else:
             self._now[table][key] = value
+            if table == KEY:
+                self._active_bytes += len(value)
         self._changes.append((table, key, value))
         self._pending += 1
 

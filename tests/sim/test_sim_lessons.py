@@ -1,0 +1,82 @@
+"""Schedules that others paid for, and those that the simulator found, step by step on the real code
+(verification.md, lessons)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from kvserver.proto import rpc_pb2 as rpc
+from tests.support.sim.scripted import Scripted
+
+Make = Callable[..., Scripted]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    made: list[Scripted] = []
+
+    def build(**settings: Any) -> Scripted:
+        made.append(Scripted(**settings))
+        return made[-1]
+
+    yield build
+    for each in made:
+        each.close()
+
+
+def keys_of(scripted: Scripted, target: str) -> list[bytes]:
+    request = rpc.RangeRequest(key=b"\x00", range_end=b"\x00")
+    return [kv.key for kv in scripted.ask(target, request).kvs]
+
+
+def test_a_replaced_leader_ends_no_leases(make: Make) -> None:
+    """It stood still while another was elected and renewed the lease; when it goes on, its timers
+    run before it hears of that (spec/lease.md E1: found by seed 10)."""
+    scripted = make()
+    old = scripted.leader
+    granted = scripted.ask(old.name, rpc.LeaseGrantRequest(TTL=3))
+    scripted.ask(old.name, rpc.PutRequest(key=b"leased", lease=granted.ID))
+    old.loop.pause()
+    scripted.until(lambda: scripted.leader is not old)
+    new = scripted.leader
+    scripted.run(2.0)
+    lessor = new.core.state.lessor
+    assert lessor.renew(granted.ID, new.clock.monotonic()) == 3
+    # All that waited at the old leader happens in the order of its time: the timers first.
+    old.loop.resume()
+    scripted.run(1.5)
+    assert keys_of(scripted, new.name) == [b"leased"]
+    assert scripted.cluster.witness.revoked == {}
+
+
+def test_a_leader_that_stood_still_renews_nothing_unasked(make: Make) -> None:
+    """The renewal reached it while it stood still (spec/lease.md K7)."""
+    scripted = make()
+    old = scripted.leader
+    granted = scripted.ask(old.name, rpc.LeaseGrantRequest(TTL=3))
+    member = old.core.member
+    assert member.leads_surely(old.clock.monotonic())
+    old.loop.pause()
+    scripted.until(lambda: scripted.leader is not old)
+    assert not member.leads_surely(old.clock.monotonic())
+    old.loop.resume()
+    scripted.until(lambda: not member.is_leader)
+    assert granted.TTL == 3
+
+
+def test_a_leader_that_stood_still_and_still_leads_goes_on(make: Make) -> None:
+    scripted = make()
+    leader = scripted.leader
+    member = leader.core.member
+    leader.loop.pause()
+    scripted.run(0.6)
+    leader.loop.resume()
+    scripted.run(0.3)
+    assert scripted.leader is leader
+    assert not member.leads_surely(leader.clock.monotonic())
+    task = leader.loop.create_task(member.confirm_leadership())
+    scripted.until(task.done)
+    assert member.leads_surely(leader.clock.monotonic())

@@ -1,0 +1,167 @@
+"""One machine's disk: files that forget what was not synced, and databases that keep what was
+flushed. The append and flush threads are queues whose jobs take simulated time."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from kvserver.errors import FatalError
+from kvserver.mvcc.backend.api import NO_GRANT, Job
+from kvserver.mvcc.backend.memory import Contents, MemoryBackend
+from tests.support.sim.loop import SimLoop
+from tests.support.sim_fs import Crash, SimFs
+
+Latency = Callable[[], float]
+
+
+class Disk:
+    """Survives the processes that use it."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.fs = SimFs()
+        self.databases: dict[str, Contents] = {}
+        """Durable contents by path; whole or absent, as a file of LMDB is."""
+        path = ""
+        for part in root.strip("/").split("/"):
+            path += f"/{part}"
+            self.fs.make_dir(path)
+
+    def crash(self, rng: random.Random) -> None:
+        """Power is cut, or only the process dies: then all of the volatile cache survives."""
+        self.fs = self.fs.crash("all" if rng.random() < 0.3 else rng.getrandbits(32))
+
+    def add_database(self, path: str, contents: Contents) -> None:
+        """A received database: a file that is complete when its name appears."""
+        self.databases[path] = contents
+        if not self.fs.exists(path):
+            self.fs.close(self.fs.create(path))
+        self.fs.sync_dir(path.rpartition("/")[0])
+
+    def open_backend(self, path: str, map_bytes: int) -> SimBackend:
+        if path not in self.databases:
+            self.databases[path] = MemoryBackend().durable
+        return SimBackend(self, path)
+
+
+class SimBackend(MemoryBackend):
+    """Dictionaries of which the flushed part survives a crash."""
+
+    removed_temporaries = ()
+
+    def __init__(self, disk: Disk, path: str) -> None:
+        super().__init__(disk.databases[path])
+        self._disk = disk
+        self._path = path
+
+    def adopt(self, path: str) -> Job:
+        disk = self._disk
+        if path not in disk.databases or not disk.fs.exists(path):
+            raise FatalError(f"the received database {path} is gone")
+        disk.databases[self._path] = disk.databases.pop(path)
+        disk.fs.unlink(path)
+        disk.fs.sync_dir(path.rpartition("/")[0])
+        MemoryBackend.__init__(self, disk.databases[self._path])
+        return _Nothing()
+
+
+class _Nothing:
+    def run(self, grant: Any) -> None:
+        """The old contents are forgotten already."""
+
+
+class SimAppendThread:
+    """In place of runtime.AppendThread: same interface, same order, simulated time."""
+
+    def __init__(
+        self, loop: SimLoop, on_fatal: Callable[[BaseException], None], latency: Latency
+    ) -> None:
+        self._loop = loop
+        self._on_fatal = on_fatal
+        self._latency = latency
+        self._jobs: deque[tuple[Callable[[], None], Callable[[float], None]]] = deque()
+        self._is_busy = False
+        self._has_failed = False
+
+    def start(self) -> None:
+        """There is no thread."""
+
+    def stop(self) -> None:
+        self._jobs.clear()
+
+    def submit(self, job: Callable[[], None], done: Callable[[float], None]) -> None:
+        self._jobs.append((job, done))
+        if not self._is_busy and not self._has_failed:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._is_busy = True
+        seconds = self._latency()
+        self._loop.world.call_later(seconds, self._loop, self._finish, seconds)
+
+    def _finish(self, seconds: float) -> None:
+        job, done = self._jobs.popleft()
+        try:
+            job()
+        except Exception as error:
+            self._has_failed = True
+            self._loop.call_soon(self._on_fatal, error)
+            return
+        self._loop.call_soon(done, seconds)
+        self._is_busy = False
+        if self._jobs:
+            self._begin()
+
+    def crash(self, fs: SimFs, rng: random.Random) -> None:
+        """The process dies in the middle of the job under way: some of its calls were made."""
+        if self._is_busy and self._jobs and rng.random() < 0.5:
+            fs.crash_at = fs.calls + rng.randint(1, 4)
+            with suppress(Crash, Exception):
+                self._jobs[0][0]()
+
+
+class SimFlushThread:
+    """In place of runtime.FlushThread. A job is a transaction: it happens whole or not at all."""
+
+    def __init__(
+        self, loop: SimLoop, on_fatal: Callable[[BaseException], None], latency: Latency
+    ) -> None:
+        self.grant = NO_GRANT
+        self._loop = loop
+        self._on_fatal = on_fatal
+        self._latency = latency
+        self._jobs: deque[tuple[Job, Callable[[Job], None]]] = deque()
+        self._is_busy = False
+
+    def start(self) -> None:
+        """There is no thread."""
+
+    def submit(self, job: Job, done: Callable[[Job], None]) -> None:
+        self._jobs.append((job, done))
+        if not self._is_busy:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._is_busy = True
+        self._loop.world.call_later(self._latency(), self._loop, self._finish)
+
+    def _finish(self) -> None:
+        job, done = self._jobs.popleft()
+        try:
+            job.run(NO_GRANT)
+        except Exception as error:
+            self._loop.call_soon(self._on_fatal, error)
+            return
+        self._loop.call_soon(done, job)
+        self._is_busy = False
+        if self._jobs:
+            self._begin()
+
+    def crash(self, rng: random.Random) -> None:
+        """The commit of the job under way came before the crash, or it did not."""
+        if self._is_busy and self._jobs and rng.random() < 0.5:
+            self._jobs[0][0].run(NO_GRANT)

@@ -1,0 +1,129 @@
+"""An asyncio event loop whose time is the world's: the real code's tasks, futures and timeouts run
+on it as they are. One per process; when the process ends nothing of it runs any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from kvserver.errors import RequestError
+from tests.support.sim.world import Handle, World
+
+
+class SimClock:
+    """The clocks of one machine. The monotonic one drifts, the wall clock jumps as well."""
+
+    def __init__(self, world: World, wall: float = 1_700_000_000.0) -> None:
+        self._world = world
+        self._base = 0.0
+        self._since = 0.0
+        self.rate = 1.0
+        """Seconds of this machine per true second."""
+        self.wall_offset = wall
+
+    def set_rate(self, rate: float) -> None:
+        self._base, self._since = self.monotonic(), self._world.now
+        self.rate = rate
+
+    def monotonic(self) -> float:
+        return self._base + (self._world.now - self._since) * self.rate
+
+    def wall(self) -> float:
+        return self.monotonic() + self.wall_offset
+
+
+class SimLoop(asyncio.AbstractEventLoop):
+    """What asyncio and the runtime use of a loop, and no more."""
+
+    def __init__(
+        self,
+        world: World,
+        clock: SimClock,
+        on_death: Callable[[str], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self.world = world
+        self.clock = clock
+        self.on_death = on_death
+        self.on_failure = on_failure
+        self.is_dead = False
+        self.paused: list[Handle] | None = None
+        """What should have run while the process was stopped; None when it is not."""
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+
+    # -- asyncio's side
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> Any:
+        return self.world.call_soon(self, callback, *args)
+
+    call_soon_threadsafe = call_soon
+
+    def call_later(
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> Any:
+        when = self.world.now + delay / self.clock.rate
+        return self.world.call_at(when, self, callback, *args)
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> Any:
+        return self.call_later(when - self.clock.monotonic(), callback, *args)
+
+    def time(self) -> float:
+        return self.clock.monotonic()
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(
+        self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Any = None
+    ) -> asyncio.Task[Any]:
+        task = asyncio.Task(coro, loop=self, name=name or "task")
+        self._tasks[task] = None
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(task, None)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, RequestError):  # an outcome like any other
+            self.on_failure(error)
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return not self.is_dead
+
+    def is_closed(self) -> bool:
+        return self.is_dead
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if not self.is_dead:
+            error = context.get("exception") or RuntimeError(str(context.get("message")))
+            self.on_failure(error)
+
+    # -- the simulator's side
+
+    def kill(self) -> None:
+        """Nothing of this process happens any more, not even what its coroutines do on their way
+        out."""
+        self.is_dead = True
+        tasks, self._tasks = list(self._tasks), {}
+        for task in tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            with suppress(BaseException):
+                task.get_coro().close()
+
+    def pause(self) -> None:
+        if self.paused is None:
+            self.paused = []
+
+    def resume(self) -> None:
+        if self.paused is not None:
+            handles, self.paused = self.paused, None
+            self.world.release(handles)
