@@ -62,6 +62,11 @@ class ReadQueue:
         self._rounds[context] = ReadRound(context, self._waiting, self._waiting_since, now)
         self._waiting = []
 
+    def add_confirmed(self, context: bytes, reader: Reader, index: int, now: float) -> None:
+        """A round that asks nobody: the reader runs once `index` is applied here."""
+        found = self._rounds[context] = ReadRound(context, [reader], now, now)
+        found.index = index
+
     def unanswered(self, asked_before: float) -> list[bytes]:
         """Contexts whose question or answer was probably lost."""
         return [

@@ -562,6 +562,13 @@ class MemberLoop:
         if not self.can_read_now():
             await self._reads.wait()
 
+    async def caught_up(self) -> None:
+        """Wait until what is committed by now is applied here. Not `readable`: the only voter may
+        be read while committed entries wait for their slice. Raises `RequestError`."""
+        committed = self.node.committed
+        if committed > self.applied_index:
+            await self._reads.wait_applied(committed)
+
     # -- leading
 
     def leads_surely(self, now: float) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from kvserver import errors
 from kvserver.clock import Clock
 from kvserver.limits import READ_RETRY_SECONDS
-from kvserver.member.reads import ReadQueue
+from kvserver.member.reads import Reader, ReadQueue
 from kvserver.membership.ids import RequestIds
 from kvserver.raft import RawNode
 from kvserver.runtime.counters import Counters
@@ -56,16 +56,13 @@ class ReadDuty:
     async def wait(self) -> None:
         """Until a linearizable read may run here. Raises `RequestError`."""
         future: asyncio.Future[None] = self._loop.create_future()
+        self._add(_settles(future))
+        await future
 
-        def run(error: errors.RequestError | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
-
-        self._add(run)
+    async def wait_applied(self, index: int) -> None:
+        """Until `index` is applied here. Raises `RequestError`."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self.queue.add_confirmed(self._context(), _settles(future), index, self._clock.monotonic())
         await future
 
     def _add(self, run: Callable[[errors.RequestError | None], None]) -> None:
@@ -90,3 +87,15 @@ class ReadDuty:
 
     def _context(self) -> bytes:
         return self._request_ids.next().to_bytes(8, "big")
+
+
+def _settles(future: asyncio.Future[None]) -> Reader:
+    def run(error: errors.RequestError | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+    return run

@@ -75,7 +75,7 @@ class LeaseMember(Protocol):
         self, kind: Kind, request: Any, body: bytes, waiter: Any, identity: Identity = NOBODY
     ) -> None: ...
 
-    async def readable(self) -> None:
+    async def caught_up(self) -> None:
         """Returns when what was committed before is applied here. Raises `RequestError`."""
 
     def leads_surely(self, now: float) -> bool:
@@ -288,11 +288,9 @@ class LeaseService:
 
     async def _applied(self) -> None:
         """Wait until everything committed is applied here (K7, T3)."""
-        if not self._is_behind():
-            return
         try:
             async with asyncio.timeout(APPLIED_WAIT_SECONDS_MAX):
-                await self._member.readable()
+                await self._member.caught_up()
         except TimeoutError:
             raise errors.TimeoutWaitAppliedIndex from None
 

@@ -107,10 +107,10 @@ class FakeMember:
         return not self.has_stalled
 
     async def confirm_leadership(self) -> None:
-        await self.readable()
+        await self.caught_up()
         self.has_stalled = False
 
-    async def readable(self) -> None:
+    async def caught_up(self) -> None:
         for apply in self.late:
             apply()
         self.applied_index = self.node.committed
