@@ -22,6 +22,7 @@ from console.keys.lens import PLAIN, Lens
 from console.keys.paging import PAGE_KEYS, Page, prefix_range
 from console.keys.views_tree import read_tree
 from console.roles import Role
+from console.users.own import roots_within
 
 SEPARATORS = ("/", ":", ".", "none")
 """Offered; an address may name any other."""
@@ -69,8 +70,11 @@ def keys(request: HttpRequest) -> HttpResponse:
     try:
         listing = reader.keys(page)
     except Denied as error:
-        context = {**frame, "denied": error, "shows": "list"}
-        return render(request, "keys/list.html", context, status=_status(request, 403))
+        roots = roots_within(request.gateway, page.range)
+        context = {**frame, "denied": error, "shows": "list", "roots": roots}
+        # Somebody's own ranges are a page to start from, not a mistake.
+        status = 200 if roots and not prefix else _status(request, 403)
+        return render(request, "keys/list.html", context, status=status)
     except ClusterError as error:
         tried = f"Reading a page of {PAGE_KEYS} keys"
         if page.revision:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from console.gateway import ClusterError, Denied, Reader, auth
+from console.keys.paging import KeyRange
 from console.users.identity import own_name
+from console.users.roots import Root, roots_of
 from console.users.rules import EtcdRole, EtcdUser, readable
-from console.users.spans import Span
+from console.users.spans import Span, span_of, wire_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,30 @@ def own_access(reader: Reader) -> OwnAccess:
         return OwnAccess(name, is_enabled)
 
 
-def readable_roots(reader: Reader) -> tuple[Span, ...] | None:
-    """Where a key browser may begin for a connection that may not read everything: the union of
-    its user's own ranges. None when everything may be read, or nothing can be told."""
+COUNT_SECONDS_MAX = 2.0
+
+
+def roots_within(reader: Reader, keys: KeyRange) -> list[tuple[Root, int | None]]:
+    """Where a key browser may begin for a connection that may not read all of `keys`: the union
+    of its user's own ranges there, each with its number of keys as far as there is time."""
     try:
         found = own_access(reader)
     except ClusterError:
+        return []
+    if found.may_everything:
+        return []
+    deadline = time.monotonic() + COUNT_SECONDS_MAX
+    roots = roots_of(readable(found.roles), span_of(keys.start, keys.end))
+    return [(root, _count(reader, root.span, deadline)) for root in roots]
+
+
+def _count(reader: Reader, span: Span, deadline: float) -> int | None:
+    if time.monotonic() > deadline:
         return None
-    if found.may_everything or found.user is None:
+    key, range_end = wire_of(span)
+    try:
+        if span.is_one_key:
+            return int(reader.key(key)[0] is not None)
+        return reader.count(KeyRange(key, range_end))
+    except ClusterError:
         return None
-    return readable(found.roles)

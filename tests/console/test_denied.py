@@ -44,7 +44,7 @@ def browser(db, guarded: Server, tmp_path, settings):
 
 
 def test_what_may_not_be_read_says_so_and_what_may_is_shown(browser) -> None:
-    answer = browser.get(reverse("keys", args=["g"]))
+    answer = browser.get(reverse("keys", args=["g"]), {"prefix": "/other/"})
     assert answer.status_code == 403
     assert "You may not read this" in answer.text
     assert "PERMISSION_DENIED" in answer.text

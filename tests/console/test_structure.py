@@ -42,6 +42,7 @@ PURE = [
     "users/demands.py",
     "users/lint.py",
     "users/preflight.py",
+    "users/roots.py",
     "users/rules.py",
     "users/spans.py",
 ]

@@ -16,6 +16,7 @@ from console.gateway import Reader, auth, clients
 from console.live import CLOSE_SIGN_IN, admit
 from console.models import AuditRow, Cluster
 from console.roles import Role
+from kvserver.proto import rpc_pb2
 from tests.console.conftest import browser_of, make_account
 from tests.console.test_users import (  # noqa: F401
     admin,
@@ -175,6 +176,41 @@ def test_without_root_one_sees_oneself(as_rita: Browser) -> None:
     own = as_rita.get(url("etcd_user", name="rita"))
     assert own.status_code == 200
     assert as_rita.get(url("etcd_user", name="root")).status_code == 403
+
+
+def test_what_one_may_read_are_the_roots_of_the_key_browser(as_rita, member) -> None:  # noqa: F811
+    root = as_user(member, "root", "root's")
+    behind = Hands(root)
+    behind.role("wide", (0, b"/deep/er/", b"/deep/er0"), (0, b"/q/a", b"/q/c"), (0, b"/r", b"/r/z"))
+    behind("UserGrantRole", user="rita", role="wide")
+    for key in (b"/pub/a", b"/pub/b", b"/mine", b"/deep/er/x/1"):
+        root.write(lambda s: s.kv.Put, rpc_pb2.PutRequest(key=key), 5)
+    root.close()
+    answer = as_rita.get(url("keys"))
+    assert answer.status_code == 200
+    table = plain(answer.text).split("From here on Range Keys")[1]
+    assert "/deep/er/ [/deep/er/, /deep/er0) 1" in table
+    assert "/mine one key /mine 1" in table
+    assert "/pub/ [/pub/, /pub0) 2" in table
+    assert "/q/a [/q/a, /q/b) 0 /q/b [/q/b, /q/c) 0" in table
+    assert "a range that is no prefix: filter for one inside it [/r, /r/z) 0" in table
+    assert f'href="{url("keys", prefix="/pub/").replace("%2F", "/")}"' in answer.text
+    part = as_rita.get(url("keys", prefix="/deep/"))
+    assert part.status_code == 403
+    assert "/deep/er/ [/deep/er/, /deep/er0) 1" in plain(part.text)
+    assert "/pub/ [/pub/" not in plain(part.text)
+    # The folder around may not be read: its count is left out, the level is shown.
+    level = as_rita.get(url("keys", prefix="/deep/er/x/"))
+    assert level.status_code == 200
+    assert "/deep/er/x/1" in plain(level.text)
+    assert "treeitem" in level.text
+
+
+def test_who_may_read_everything_has_no_need_of_roots(admin, hands) -> None:  # noqa: F811
+    hands.enable()
+    answer = admin.get(url("keys"))
+    assert answer.status_code == 200
+    assert "From here on" not in plain(answer.text)
 
 
 def test_the_access_of_a_key_as_far_as_one_may_know(as_rita: Browser, cluster) -> None:  # noqa: F811
