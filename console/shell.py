@@ -81,11 +81,22 @@ def context(request: HttpRequest) -> dict[str, Any]:
         "clusters": clusters,
         "cluster": cluster,
         "role": role,
-        "may_edit": role is not None and role >= Role.EDITOR and not cluster.is_read_only,
+        **editing(cluster, role),
         "is_admin": account.is_admin,
         "rail": rail(account, cluster, role),
         "cluster_crumbs": [name for _, some in CLUSTER_PAGES for name, _, _ in some],
     }
+
+
+def editing(cluster: Cluster | None, role: Role | None) -> dict[str, Any]:
+    """Whether keys may be changed here, or why not. A page about a range that the connection's
+    own user may not write says so instead (users/own.py)."""
+    why = ""
+    if cluster is None or role is None or role < Role.EDITOR:
+        why = "This needs the role editor"
+    if cluster is not None and cluster.is_read_only:
+        why = "The connection is read-only"
+    return {"may_edit": not why, "why_not_edit": why}
 
 
 def visible_clusters(account: Account) -> list[Cluster]:

@@ -24,6 +24,8 @@ from console.keys.tree import base_of
 from console.keys.views_list import lens_context
 from console.keys.views_tree import tree_url
 from console.roles import Role
+from console.users.own import write_limits
+from console.users.spans import span_of
 
 
 @allow(Role.VIEWER)
@@ -48,6 +50,8 @@ def key(request: HttpRequest) -> HttpResponse:
             name, lens.revision, consistency=lens.consistency
         ),
     }
+    if request.role >= Role.EDITOR and not request.cluster.is_read_only:
+        frame |= write_limits(request.gateway, span_of(name, b""))
     if found is None:
         return render(request, "keys/absent.html", frame, status=404)
     return render(request, "keys/key.html", {**frame, **_value_context(request, found)})

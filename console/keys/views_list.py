@@ -22,7 +22,8 @@ from console.keys.lens import PLAIN, Lens
 from console.keys.paging import PAGE_KEYS, Page, prefix_range
 from console.keys.views_tree import read_tree
 from console.roles import Role
-from console.users.own import roots_within
+from console.users.own import roots_within, write_limits
+from console.users.spans import span_of
 
 SEPARATORS = ("/", ":", ".", "none")
 """Offered; an address may name any other."""
@@ -66,6 +67,9 @@ def keys(request: HttpRequest) -> HttpResponse:
             prefix, PAGE_KEYS, page.revision, consistency=lens.consistency
         ),
     }
+    if request.role >= Role.EDITOR and not request.cluster.is_read_only:
+        span = span_of(page.range.start, page.range.end)
+        frame |= write_limits(request.gateway, span, whole=False)
     reader = request.gateway.reading(is_serializable=lens.is_serializable)
     try:
         listing = reader.keys(page)

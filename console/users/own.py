@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from console.gateway import ClusterError, Denied, Reader, auth
+from console.keys.byte_text import show
 from console.keys.paging import KeyRange
 from console.users.identity import own_name
 from console.users.roots import Root, roots_of
-from console.users.rules import EtcdRole, EtcdUser, readable
+from console.users.rules import WRITE, EtcdRole, EtcdUser, decide, readable
 from console.users.spans import Span, span_of, wire_of
 
 
@@ -43,6 +45,43 @@ def own_access(reader: Reader) -> OwnAccess:
         if not auth.is_absent(error):
             raise
         return OwnAccess(name, is_enabled)
+
+
+REMEMBERED_SECONDS = 5.0
+REMEMBERED_MAX = 200
+_remembered: dict[tuple[int, str, object], tuple[float, OwnAccess]] = {}
+
+
+def recent_access(reader: Reader) -> OwnAccess:
+    """The same, a few seconds old at most: for what pages about keys hint at. Whether something
+    may be done is the server's to say, when it is done."""
+    cluster = reader.cluster
+    whose, now = (cluster.pk, own_name(cluster), cluster.changed_at), time.monotonic()
+    taken_at, found = _remembered.get(whose, (float("-inf"), None))
+    if found is None or now - taken_at > REMEMBERED_SECONDS:
+        if len(_remembered) >= REMEMBERED_MAX:
+            _remembered.clear()
+        found = own_access(reader)
+        _remembered[whose] = (now, found)
+    return found
+
+
+def write_limits(reader: Reader, span: Span, *, whole: bool = True) -> dict[str, Any]:
+    """What a page about `span` says in place of its buttons when the connection's own user may
+    not write there: all of it, or with `whole` False any of it."""
+    if not own_name(reader.cluster):
+        return {}
+    try:
+        found = recent_access(reader)
+    except ClusterError:
+        return {}
+    if found.may_everything or found.user is None:
+        return {}
+    decision = decide(found.roles, WRITE, span)
+    if decision.is_allowed or (decision.is_partly and not whole):
+        return {}
+    why = f"The etcd user {show(found.name.encode())} may not write here"
+    return {"may_edit": False, "why_not_edit": why}
 
 
 COUNT_SECONDS_MAX = 2.0

@@ -206,6 +206,22 @@ def test_what_one_may_read_are_the_roots_of_the_key_browser(as_rita, member) -> 
     assert "treeitem" in level.text
 
 
+def test_buttons_that_one_may_not_use_say_why(as_rita, member) -> None:  # noqa: F811
+    root = as_user(member, "root", "root's")
+    for key in (b"/pub/a", b"/mine"):
+        root.write(lambda s: s.kv.Put, rpc_pb2.PutRequest(key=key), 5)
+    root.close()
+    disabled = re.compile(r'disabled title="The etcd user rita may not write here">')
+    closed = as_rita.get(url("key", key="/pub/a")).text
+    assert len(disabled.findall(closed)) == 2
+    assert url("edit_key", key="/pub/a").replace("%2F", "/") not in closed
+    mine = as_rita.get(url("key", key="/mine")).text
+    assert not disabled.search(mine)
+    assert url("edit_key", key="/mine").replace("%2F", "/") in mine
+    assert disabled.search(as_rita.get(url("keys", prefix="/pub/")).text)
+    assert not disabled.search(as_rita.get(url("keys")).text)
+
+
 def test_who_may_read_everything_has_no_need_of_roots(admin, hands) -> None:  # noqa: F811
     hands.enable()
     answer = admin.get(url("keys"))
