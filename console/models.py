@@ -117,8 +117,9 @@ class LoginFailure(models.Model):
 
 
 class Job(models.Model):
-    """Upkeep that outlives the tab it was started in (maintenance/jobs.py). At most one runs on
-    a cluster. `steps` is a list, one a member: ids as hexadecimal text, never JSON numbers."""
+    """Upkeep that outlives the tab it was started in (maintenance/jobs.py). At most one runs in
+    a lane of a cluster: what only reads does not wait for what changes members. `steps` is a
+    list, one a member or a stage: ids as hexadecimal text, never JSON numbers."""
 
     class State(models.TextChoices):
         RUNNING = "running", "running"
@@ -130,7 +131,15 @@ class Job(models.Model):
     class Kind(models.TextChoices):
         DEFRAGMENT = "defragment", "Defragmentation of one member"
         ROLLING = "rolling", "Rolling defragmentation"
+        SIZES = "sizes", "Size scan"
+        SNAPSHOT = "snapshot", "Snapshot"
 
+    class Lane(models.TextChoices):
+        MEMBERS = "members", "changes members"
+        SCAN = "scan", "reads keys"
+        SNAPSHOT = "snapshot", "saves a snapshot"
+
+    lane = models.CharField(max_length=16, choices=Lane.choices, default=Lane.MEMBERS)
     kind = models.CharField(max_length=16, choices=Kind.choices)
     cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="jobs")
     account = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL)
@@ -139,6 +148,8 @@ class Job(models.Model):
     state = models.CharField(max_length=16, choices=State.choices, default=State.RUNNING)
     steps = models.JSONField(default=list)
     threshold_percent = models.PositiveSmallIntegerField(default=0)
+    result = models.JSONField(default=dict)
+    """What a kind keeps beside its steps; figures only."""
     abort_asked = models.BooleanField(default=False)
     detail = models.TextField(blank=True, default="")
     started_at = models.DateTimeField(auto_now_add=True)
@@ -149,11 +160,68 @@ class Job(models.Model):
         ordering: ClassVar = ["-id"]
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["cluster"],
+                fields=["cluster", "lane"],
                 condition=models.Q(state="running"),
-                name="one_running_job_a_cluster",
+                name="one_running_job_a_lane",
             )
         ]
+
+
+class PrefixSize(models.Model):
+    """What a size scan counted below one prefix (maintenance/sizes.py). Bytes are record bytes."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="sizes")
+    prefix = models.BinaryField()
+    live_keys = models.BigIntegerField(default=0)
+    live_bytes = models.BigIntegerField(default=0)
+    leased_keys = models.BigIntegerField(default=0)
+    untouched_keys = models.BigIntegerField(default=0)
+    old_versions = models.BigIntegerField(default=0)
+    tombstones = models.BigIntegerField(default=0)
+    old_bytes = models.BigIntegerField(default=0)
+    writes = models.BigIntegerField(default=0)
+
+
+class SnapshotSchedule(models.Model):
+    """When snapshots of a cluster are saved by themselves, and which of them are kept."""
+
+    cluster = models.OneToOneField(Cluster, on_delete=models.CASCADE, related_name="schedule")
+    is_on = models.BooleanField(default=False)
+    every_minutes = models.PositiveIntegerField(default=24 * 60)
+    keep_count = models.PositiveIntegerField(default=7)
+    keep_days = models.PositiveIntegerField(default=0)
+    """0: age alone removes nothing."""
+    next_at = models.DateTimeField(null=True, db_index=True)
+    account = models.ForeignKey(Account, null=True, on_delete=models.SET_NULL)
+    account_name = models.CharField(max_length=150)
+
+
+class Snapshot(models.Model):
+    """A saved snapshot: a file below the snapshot directory. The row outlives its file."""
+
+    class State(models.TextChoices):
+        WRITING = "writing", "being written"
+        VERIFIED = "verified", "verified"
+        FAILED = "failed", "failed"
+        REMOVED = "removed", "removed"
+
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="snapshots")
+    file = models.CharField(max_length=200)
+    """Relative to the snapshot directory."""
+    state = models.CharField(max_length=10, choices=State.choices, default=State.WRITING)
+    is_scheduled = models.BooleanField(default=False)
+    account_name = models.CharField(max_length=150)
+    member = models.CharField(max_length=200, blank=True, default="")
+    size_bytes = models.BigIntegerField(default=0)
+    sha256 = models.CharField(max_length=64, blank=True, default="")
+    revision = models.BigIntegerField(null=True)
+    total_keys = models.BigIntegerField(null=True)
+    detail = models.TextField(blank=True, default="")
+    taken_at = models.DateTimeField(auto_now_add=True)
+    removed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
 
 
 class AuditRow(models.Model):

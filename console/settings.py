@@ -12,6 +12,7 @@ random secret that ends with it.
     KEYDECK_ALLOWED_HOSTS     host names, with commas (localhost,127.0.0.1,[::1])
     KEYDECK_TRUSTED_ORIGINS   https://... origins of forms and sockets beside the host itself
     KEYDECK_SESSION_HOURS     a session ends this long after sign-in (10)
+    KEYDECK_SNAPSHOT_DIR      where saved snapshots go (snapshots in the data dir)
     KEYDECK_SECRET_KEY, KEYDECK_ENCRYPTION_KEY   instead of the files
     KEYDECK_LOG_LEVEL         (WARNING)
     KEYDECK_MEMBER_COMMAND    what `serve` starts as the member (python -m kvserver)
@@ -26,6 +27,7 @@ from console.config import database_from_url, flag, listed, read_or_random
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("KEYDECK_DATA_DIR", BASE_DIR / "data")).resolve()
 CONSOLE_DIR = DATA_DIR / "console"
+SNAPSHOT_DIR = Path(os.environ.get("KEYDECK_SNAPSHOT_DIR", DATA_DIR / "snapshots")).resolve()
 
 SECRET_KEY_FILE = CONSOLE_DIR / "secret-key"
 ENCRYPTION_KEY_FILE = CONSOLE_DIR / "encryption-key"

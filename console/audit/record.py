@@ -28,10 +28,7 @@ def recorded(
     revision_before: int | None = None,
 ) -> Iterator[AuditRow]:
     """A write to `request.cluster`. The body sets outcome and revision_after on the row."""
-    row = _row(request, action, target, getattr(request, "cluster", None))
-    row.command = command
-    row.revision_before = revision_before
-    row.save()
+    row = begun(request, action, target, command=command, revision_before=revision_before)
     try:
         yield row
     except ClusterError as error:
@@ -43,6 +40,22 @@ def recorded(
         raise
     finally:
         row.save()
+
+
+def begun(
+    request: HttpRequest,
+    action: str,
+    target: str,
+    *,
+    command: str = "",
+    revision_before: int | None = None,
+) -> AuditRow:
+    """The row of something that ends later than this function: the caller says how, and saves."""
+    row = _row(request, action, target, getattr(request, "cluster", None))
+    row.command = command
+    row.revision_before = revision_before
+    row.save()
+    return row
 
 
 def note(

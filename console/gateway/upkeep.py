@@ -30,7 +30,7 @@ HASH_SECONDS_MAX = 60.0
 def defragment(writer: Writer, member: Member) -> Sizes:
     """Rewrite one member's database; its sizes afterwards."""
     endpoint = Endpoint.parse(member.reached_at)
-    _check_is(writer, endpoint, member)
+    check_is(writer, endpoint, member)
     try:
         writer._client.write_to(
             endpoint,
@@ -40,12 +40,12 @@ def defragment(writer: Writer, member: Member) -> Sizes:
         )
     except CallFailed as error:
         raise domain_error(error) from None
-    return Sizes.of(_check_is(writer, endpoint, member))
+    return Sizes.of(check_is(writer, endpoint, member))
 
 
-def _check_is(writer: Writer, endpoint: Endpoint, member: Member) -> MemberStatus:
+def check_is(reader: Reader, endpoint: Endpoint, member: Member) -> MemberStatus:
     """Its Status, if it is the member meant: an address may lead elsewhere by now."""
-    [answer] = writer._client.fan_out(
+    [answer] = reader._client.fan_out(
         [endpoint],
         lambda stubs: stubs.maintenance.Status,
         rpc_pb2.StatusRequest(),

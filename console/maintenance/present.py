@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.template.loader import render_to_string
+from django.urls import reverse
 
 from console.maintenance.jobs import is_silent
 from console.maintenance.plan import Sizes
@@ -25,6 +26,13 @@ LEVELS = {
 }
 
 
+RESULTS: dict[str, tuple[str, str]] = {
+    Job.Kind.SIZES: ("What makes the database big", "sizes"),
+    Job.Kind.SNAPSHOT: ("All snapshots", "snapshots"),
+}
+"""Jobs of stages, and where what they found is shown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A step as shown."""
@@ -36,6 +44,15 @@ class Step:
     detail: str
     before: Sizes | None
     after: Sizes | None
+    done: int = 0
+    total: int = 0
+
+    @property
+    def share(self) -> float:
+        """How much of it is settled, 0 to 1."""
+        if self.state == "running":
+            return min(1.0, self.done / self.total) if self.total else 0.0
+        return 0.0 if self.state in {"waiting", "gate"} else 1.0
 
     @property
     def before_bytes(self) -> int | None:
@@ -62,6 +79,8 @@ def steps_of(job: Job) -> list[Step]:
             detail=step["detail"],
             before=Sizes(*step["before"]) if step["before"] else None,
             after=Sizes(*step["after"]) if step["after"] else None,
+            done=step.get("done", 0),
+            total=step.get("total", 0),
         )
         for step in job.steps
     ]
@@ -69,6 +88,7 @@ def steps_of(job: Job) -> list[Step]:
 
 def job_context(job: Job) -> dict[str, Any]:
     steps = steps_of(job)
+    words, name = RESULTS.get(job.kind, ("", ""))
     state = str(job.State.INTERRUPTED) if is_silent(job) else job.state
     settled = sum(1 for step in steps if step.state not in {"waiting", "gate", "running"})
     return {
@@ -77,9 +97,13 @@ def job_context(job: Job) -> dict[str, Any]:
         "level": LEVELS.get(state, ""),
         "steps": steps,
         "settled": settled,
-        "percent": 100 * settled // len(steps) if steps else 0,
+        "percent": int(100 * sum(step.share for step in steps) / len(steps)) if steps else 0,
         "freed_bytes": sum(step.freed_bytes for step in steps),
         "is_running": state == Job.State.RUNNING,
+        "unit": "stage" if job.kind in RESULTS else "member",
+        "counts_bytes": job.kind == Job.Kind.SNAPSHOT,
+        "result_words": words,
+        "result_url": reverse(name, args=[job.cluster.slug]) if name else "",
     }
 
 

@@ -2,7 +2,15 @@
 
 from django.urls import path
 
-from console.maintenance import views, views_alarms, views_compact, views_defrag, views_lens
+from console.maintenance import (
+    views,
+    views_alarms,
+    views_compact,
+    views_defrag,
+    views_lens,
+    views_sizes,
+    views_snapshots,
+)
 
 pages = [
     path("/maintenance", views.maintenance, name="maintenance"),
@@ -13,6 +21,24 @@ pages = [
     path("/maintenance/disarm", views_alarms.disarm, name="disarm"),
     path("/maintenance/hashes", views_lens.hashes, name="hashes"),
     path("/maintenance/lens", views_lens.lens, name="lens"),
+    path("/maintenance/sizes", views_sizes.sizes, name="sizes"),
+    path("/maintenance/snapshots", views_snapshots.snapshots, name="snapshots"),
+    path("/maintenance/snapshots/save", views_snapshots.save_snapshot, name="save_snapshot"),
+    path(
+        "/maintenance/snapshots/schedule",
+        views_snapshots.schedule_snapshots,
+        name="schedule_snapshots",
+    ),
+    path(
+        "/maintenance/snapshots/download",
+        views_snapshots.download_snapshot,
+        name="download_snapshot",
+    ),
+    path(
+        "/maintenance/snapshots/<int:snapshot>/download",
+        views_snapshots.download_saved,
+        name="download_saved",
+    ),
     path("/maintenance/jobs/<int:job>", views.job, name="job"),
     path("/maintenance/jobs/<int:job>/live", views.job_live, name="job_live"),
     path("/maintenance/jobs/<int:job>/abort", views.abort_job, name="abort_job"),

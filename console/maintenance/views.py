@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from console.access import allow
 from console.audit.record import etcdctl_for, note
 from console.gateway import Reader, upkeep
+from console.maintenance.jobs import READS_ONLY
 from console.maintenance.plan import MemberHash, Sizes
 from console.maintenance.preflight import MEANINGS, REMEDIES
 from console.maintenance.present import job_context
@@ -86,14 +87,17 @@ def job_live(request: HttpRequest, job: int) -> HttpResponse:
     return render(request, "maintenance/_job.html", job_context(job_of(request, job)))
 
 
-@allow(Role.OPERATOR, "POST", writes=True)
+@allow(Role.OPERATOR, "POST")
 def abort_job(request: HttpRequest, job: int) -> HttpResponse:
-    """The step that runs is finished; what follows it is not begun."""
+    """The member at work is finished; what follows it is not begun. What only reads stops at
+    once. Changes nothing on the cluster, so a read-only connection allows it."""
     found = job_of(request, job)
     asked = Job.objects.filter(pk=found.pk, state=Job.State.RUNNING).update(abort_asked=True)
     if asked:
         note(request, "abort job", f"job {found.pk}", cluster=request.cluster)
-        messages.info(request, "The job stops after the member it is at.")
+        is_scan = found.kind in READS_ONLY
+        where = "in a moment" if is_scan else "after the member it is at"
+        messages.info(request, f"The job stops {where}.")
     else:
         messages.info(request, f"Job {found.pk} had ended before: nothing to abort.")
     return redirect("job", request.cluster.slug, found.pk)

@@ -9,7 +9,8 @@ from django.shortcuts import redirect, render
 
 from console.access import allow
 from console.errors import plain
-from console.maintenance import jobs
+from console.maintenance import jobs, work
+from console.maintenance.defragmentation import defragment_command, steps_of
 from console.maintenance.plan import FRAGMENTED_PERCENT, Sizes, gate, in_order, stops_writes
 from console.maintenance.ritual import WRONG_NAME, is_confirmed
 from console.maintenance.views import frame
@@ -47,7 +48,7 @@ def _plan_one(request: HttpRequest, health: Health, row: Row, error: str) -> Htt
         "is_alone": len(health.rows) == 1,
         "others": [one for one in health.rows if one.member.id != row.member.id],
         "confirm_error": error,
-        "command": jobs.defragment_command(request.cluster, row.member),
+        "command": defragment_command(request.cluster, row.member),
     }
     status = 422 if error else 200
     return render(request, "maintenance/defragment.html", context, status=status)
@@ -86,7 +87,7 @@ def _plan_rolling(
         sizes = Sizes.of(row.member.status) if row.member.status else None
         is_due = sizes is not None and sizes.free_percent >= threshold
         steps.append({"row": row, "member": row.member, "sizes": sizes, "is_due": is_due})
-    commands = [jobs.defragment_command(request.cluster, s["member"]) for s in steps if s["is_due"]]
+    commands = [defragment_command(request.cluster, s["member"]) for s in steps if s["is_due"]]
     context = frame("Defragment all members") | {
         "steps": steps,
         "due": sum(1 for step in steps if step["is_due"]),
@@ -104,9 +105,9 @@ def _plan_rolling(
 
 def _start(request: HttpRequest, kind: str, rows: list[Row], threshold: int) -> HttpResponse:
     try:
-        job = jobs.create(request, kind, [row.member for row in rows], threshold)
+        job = jobs.create(request, kind, steps_of([row.member for row in rows]), threshold)
     except jobs.Busy:
         text = "One job a cluster at a time. Look at it on the maintenance page."
         return plain(request, "Another job runs on this cluster", text, 409)
-    jobs.launch(job)
+    work.launch(job)
     return redirect("job", request.cluster.slug, job.pk)

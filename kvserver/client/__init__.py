@@ -12,6 +12,7 @@ Thread-safe; one `Client` a cluster is meant to be shared.
 
 from kvserver.client.client import Answer, Client
 from kvserver.client.config import ClientConfig, Endpoint
+from kvserver.client.download import Download
 from kvserver.client.failure import CallFailed
 from kvserver.client.follow import Events, Follow, Gap, Live, Resuming
 from kvserver.client.replay import Replay
@@ -21,6 +22,7 @@ __all__ = [
     "CallFailed",
     "Client",
     "ClientConfig",
+    "Download",
     "Endpoint",
     "Events",
     "Follow",

@@ -139,11 +139,12 @@ class Client:
         self,
         endpoint: Endpoint,
         pick: Pick,
-        requests: Iterator[Any],
+        requests: Any,
         seconds: float | None,
         metadata: tuple[tuple[str, str], ...] = (),
     ) -> Any:
-        """A bidirectional call; iterating it raises what gRPC raises (watch.py turns it round)."""
+        """A call that answers in a stream, to one request or to an iterator of them; iterating it
+        raises what gRPC raises (watch.py and download.py turn it round)."""
         try:
             credentials = self._metadata(endpoint)
         except grpc.RpcError as error:

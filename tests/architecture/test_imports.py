@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "interchange": BASE | {"datadir", "fs", "logs", "membership", "mvcc", "raft", "snap", "wal"},
     "peers": BASE
     | {"clock", "interchange", "logs", "membership", "mvcc", "raft", "snap", "transport"},
-    "client": {"proto", "errors", "clock"},
+    "client": {"proto", "errors", "clock", "interchange"},
     "runtime": BASE
     | {
         "apply",
@@ -127,6 +127,14 @@ def test_the_console_knows_the_server_only_by_its_api() -> None:
     for path in sorted((ROOT / "console").rglob("*.py")):
         wrong = own_packages(path) - {"client", "errors", "proto", "version"}
         assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+def test_only_the_clients_door_to_backups_knows_their_format() -> None:
+    """A client that opens no snapshot file loads nothing of the server's storage."""
+    users = {path.name for path in modules("client") if "interchange" in own_packages(path)}
+    assert users == {"backup.py"}
+    ours = imports(ROOT / "kvserver" / "client" / "__init__.py")
+    assert not any("backup" in name for name in ours)
 
 
 def test_there_is_no_room_called_utils() -> None:

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from console.gateway import ClusterError, Denied, FateUnknown
-from console.maintenance import jobs
+from console.maintenance import defragmentation, jobs, work
 from console.maintenance.plan import MemberHash, Sizes, proposed_revision, verdict
 from console.maintenance.present import job_context
 from console.models import Account, AuditRow, Cluster, ClusterGrant, Job
@@ -85,11 +85,12 @@ def three() -> Three:
 def start(cluster: Cluster, olga: Account, three: Three, threshold: int = 20) -> Job:
     request = SimpleNamespace(cluster=cluster, user=olga, META={"REMOTE_ADDR": "192.0.2.1"})
     members = [row.member for row in three.look().rows]
-    return jobs.create(request, Job.Kind.ROLLING, members, threshold)
+    return jobs.create(request, Job.Kind.ROLLING, defragmentation.steps_of(members), threshold)
 
 
 def run(job: Job, three: Three) -> dict[str, str]:
-    jobs.execute(job.pk, jobs.Hands(three.look, three.defragment, three.pause))
+    hands = defragmentation.Hands(three.look, three.defragment, three.pause)
+    work.execute(job.pk, hands)
     job.refresh_from_db()
     return {step["member"]: step["state"] for step in job.steps}
 

@@ -10,7 +10,7 @@ from django.test import Client as Browser
 from django.urls import reverse
 
 from console.gateway import clients
-from console.maintenance import jobs
+from console.maintenance import work
 from console.models import Account, AuditRow, Cluster, Job
 from console.roles import Role
 from kvserver.client import Client
@@ -26,7 +26,7 @@ ON_EVERY_SERVER = True
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch) -> None:
     """Jobs are worked off before the response; threads have tests of their own in the browser."""
-    monkeypatch.setattr(jobs, "launch", lambda job: jobs.execute(job.pk))
+    monkeypatch.setattr(work, "launch", lambda job: work.execute(job.pk))
     sampler_forgets()
 
 

@@ -14,6 +14,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from console.gateway import check_endpoint, clients
 from console.maintenance.jobs import mark_interrupted
+from console.maintenance.scheduler import Scheduler
+from console.maintenance.snapshot_job import discard_unfinished
 from console.serving.first_start import (
     bootstrap_admin,
     create_files,
@@ -64,6 +66,7 @@ class Command(BaseCommand):
         create_files(settings.DATA_DIR, settings.CONSOLE_DIR)
         migrate()
         mark_interrupted()
+        discard_unfinished()
         member = None if options["no_member"] else self._member(options)
         try:
             if member:
@@ -142,10 +145,10 @@ class Command(BaseCommand):
         """Runs until SIGINT or SIGTERM, or until the member ends by itself."""
         # Importing daphne installs its reactor, which only the process that serves wants.
         from daphne.endpoints import build_endpoint_description_strings
-        from daphne.server import Server
         from twisted.internet import reactor
 
         from console.asgi import application
+        from console.serving.server import ConsoleServer
 
         ended: list[int] = []
 
@@ -155,7 +158,9 @@ class Command(BaseCommand):
 
         if member:
             member.on_end(member_ended)
-        Server(
+        scheduler = Scheduler()
+        scheduler.begin()
+        server = ConsoleServer(
             application=application,
             endpoints=build_endpoint_description_strings(
                 host=options["console_host"], port=options["console_port"]
@@ -164,6 +169,10 @@ class Command(BaseCommand):
             ready_callable=ready,
             websocket_handshake_timeout=10,
             application_close_timeout=5,
-        ).run()
+        )
+        try:
+            server.run()
+        finally:
+            scheduler.stop()
         if ended:
             raise CommandError(f"the member ended by itself with status {ended[0]}")

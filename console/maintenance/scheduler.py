@@ -1,0 +1,69 @@
+"""What the console does by itself: snapshots that are due. One thread of the process that serves.
+
+The schedule is a row: `next_at` is moved on by whoever takes a turn, in one UPDATE that only one
+of several consoles wins, and it outlives a restart. A turn that was missed is taken at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import datetime, timedelta
+
+from django.db import connections
+from django.utils.timezone import now
+
+from console.maintenance import jobs
+from console.maintenance.snapshot_job import start
+from console.models import Job, SnapshotSchedule
+
+TICK_SECONDS = 5.0
+BUSY_SECONDS = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class Scheduler:
+    """Owned by the process; `run` is its thread's."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self.run, name="scheduler", daemon=True)
+
+    def begin(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(5.0)
+
+    def run(self) -> None:
+        try:
+            while not self._stopping.wait(TICK_SECONDS):
+                try:
+                    take_turns()
+                except Exception:
+                    # A database that is locked or away for a moment: the next tick looks again.
+                    log.exception("scheduled snapshots")
+        finally:
+            connections.close_all()
+
+
+def take_turns(at: datetime | None = None) -> list[Job]:
+    """Begin every snapshot that is due. What is begun runs in threads of its own."""
+    moment = at or now()
+    begun = []
+    for schedule in SnapshotSchedule.objects.filter(is_on=True, next_at__lte=moment):
+        following = moment + timedelta(minutes=schedule.every_minutes)
+        won = SnapshotSchedule.objects.filter(pk=schedule.pk, next_at=schedule.next_at).update(
+            next_at=following
+        )
+        if not won:
+            continue
+        try:
+            begun.append(start(schedule.cluster, None, is_scheduled=True))
+        except jobs.Busy:
+            again = moment + timedelta(seconds=BUSY_SECONDS)
+            SnapshotSchedule.objects.filter(pk=schedule.pk).update(next_at=again)
+    return begun
