@@ -93,6 +93,10 @@ class FileSizes:
     def quota_share(self) -> float:
         return self.sizes.size_bytes / self.quota_bytes if self.quota_bytes > 0 else 0.0
 
+    @property
+    def quota_percent(self) -> int:
+        return int(100 * self.quota_share)
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -120,8 +124,7 @@ def _of_files(files: Sequence[FileSizes]) -> list[Finding]:
     found = []
     for file in files:
         if file.quota_share > QUOTA_SHARE:
-            percent = int(100 * file.quota_share)
-            said = f"{file.label} is at {percent} % of its quota: at 100 % writes stop."
+            said = f"{file.label} is at {file.quota_percent} % of its quota: at 100 % writes stop."
             found.append(Finding("danger", said, "compact"))
     loose = [
         file

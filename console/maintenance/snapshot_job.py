@@ -63,16 +63,19 @@ def source(health: Health, wanted: str = "") -> Member | None:
     return rows[0].member if rows else None
 
 
-def start(
-    cluster: Cluster, account: Account | None, *, address: str = "", is_scheduled: bool = False
-) -> Job:
-    """Raises Busy while another one is being saved."""
-    steps = [
+def stages() -> list[Step]:
+    return [
         stage("Saved", "save"),
         stage("Verified", "verify"),
         stage("Older ones removed", "retain"),
     ]
-    job = create_for(cluster, account, Job.Kind.SNAPSHOT, steps, address=address)
+
+
+def start(
+    cluster: Cluster, account: Account | None, *, address: str = "", is_scheduled: bool = False
+) -> Job:
+    """Raises Busy while another one is being saved."""
+    job = create_for(cluster, account, Job.Kind.SNAPSHOT, stages(), address=address)
     if is_scheduled:
         job.account_name = SCHEDULE
         job.save(update_fields=["account_name"])

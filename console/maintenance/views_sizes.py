@@ -74,6 +74,7 @@ def _report(request: HttpRequest, scan: Job) -> dict[str, Any]:
         FileSizes(one["label"], Sizes(one["size"], one["in_use"]), one["quota"])
         for one in scan.result.get("members", ())
     ]
+    largest_file = max((file.sizes.size_bytes for file in files), default=0)
     read_to, newest = scan.result.get("read_to", 0), scan.result.get("newest", 0)
     compacted = scan.result.get("compacted", 0)
     heaviest = largest(groups, lambda weight: weight.all_bytes, len(groups))
@@ -83,7 +84,7 @@ def _report(request: HttpRequest, scan: Job) -> dict[str, Any]:
         ],
         "left_out": max(0, len(ranked) - GROUPS_SHOWN),
         "whole": whole,
-        "files": [(file, bar(*_file_bar(file, whole))) for file in files],
+        "files": [(file, bar(_file_parts(file, whole), largest_file)) for file in files],
         "findings": [
             (one, _action(request, one.action, one.prefix))
             for one in findings(files, heaviest, max(0, newest - compacted))
@@ -113,18 +114,17 @@ def _parts(weight: Weight) -> list[tuple[str, int]]:
     return [("live", weight.live_bytes), ("history", weight.old_bytes)]
 
 
-def _file_bar(file: FileSizes, whole: Weight) -> tuple[list[tuple[str, int]], int]:
-    """Live, history, the rest in use, free, and what is left to the quota."""
+def _file_parts(file: FileSizes, whole: Weight) -> list[tuple[str, int]]:
+    """Live, history, the rest in use, free: a file's pages as far as the scan explains them."""
     used = file.sizes.in_use_bytes
     live = min(whole.live_bytes, used)
     history = min(whole.old_bytes, used - live)
-    parts = [
+    return [
         ("live", live),
         ("history", history),
         ("other", used - live - history),
         ("free", file.sizes.free_bytes),
     ]
-    return parts, max(file.quota_bytes, file.sizes.size_bytes)
 
 
 def _action(request: HttpRequest, action: str, prefix: bytes) -> tuple[str, str]:
