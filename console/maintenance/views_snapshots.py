@@ -105,6 +105,11 @@ def schedule_snapshots(request: HttpRequest) -> HttpResponse:
         errors["every"] = "Minutes, hours or days."
     count = _number(fields["keep_count"], "keep_count", 1, COUNT_MAX, errors)
     days = _number(fields["keep_days"] or "0", "keep_days", 0, COUNT_MAX, errors)
+    if fields["is_on"] and request.cluster.asks_sign_in:
+        errors["is_on"] = (
+            "This connection asks people to sign in as themselves: nobody is there when a "
+            "scheduled snapshot is due. Give it an etcd user first."
+        )
     if errors:
         return _page(request, fields, errors)
     schedule = _schedule(request)

@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from cryptography.fernet import Fernet
 from django.urls import reverse
 from django.utils.timezone import now
 
+from console.clusters.own import OwnSignIn, remember
 from console.gateway import ClusterError, Reader
 from console.gateway.snapshots import BackupError, BackupStatus, SnapshotStream, backup_status
 from console.maintenance import jobs, scheduler, snapshot_job, work
@@ -331,6 +333,21 @@ def test_the_schedule_is_a_setting_with_limits(cluster, olga) -> None:
     assert (audit.action, audit.detail) == ("schedule snapshots", "every 6 hours, keep 4, 30 days")
     browser.post(url, {name: text for name, text in form.items() if name != "is_on"})
     assert SnapshotSchedule.objects.get().next_at is None
+
+
+def test_no_schedule_where_nobody_is_there_to_sign_in(cluster, olga, monkeypatch) -> None:
+    monkeypatch.setenv("KEYDECK_ENCRYPTION_KEY", Fernet.generate_key().decode())
+    cluster.asks_sign_in = True
+    cluster.save()
+    browser = browser_of(olga)
+    session = browser.session
+    remember(session, cluster, OwnSignIn("olga", "hers"))
+    session.save()
+    form = {"is_on": "on", "every": "6", "unit": "hours", "keep_count": "4"}
+    answer = browser.post(reverse("schedule_snapshots", args=["one"]), form)
+    assert answer.status_code == 422
+    assert "nobody is there when a scheduled snapshot is due" in answer.text
+    assert not SnapshotSchedule.objects.exists()
 
 
 def test_a_turn_is_taken_once_and_the_next_is_an_interval_later(cluster, monkeypatch) -> None:

@@ -143,12 +143,13 @@ class Command(BaseCommand):
         self, options: dict[str, Any], member: ChildMember | None, ready: Callable[[], None]
     ) -> None:
         """Runs until SIGINT or SIGTERM, or until the member ends by itself."""
-        # Importing daphne installs its reactor, which only the process that serves wants.
+        # Importing daphne's server installs its reactor, which only the process that serves wants,
+        # and wants before anything else asks for one.
+        from console.serving.server import ConsoleServer  # isort: skip
         from daphne.endpoints import build_endpoint_description_strings
         from twisted.internet import reactor
 
         from console.asgi import application
-        from console.serving.server import ConsoleServer
 
         ended: list[int] = []
 
