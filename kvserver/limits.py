@@ -86,6 +86,9 @@ PEER_FRAME_BYTES_MAX = 512 * 1024 * 1024
 """One message on a stream, as etcd bounds it."""
 PEER_STREAM_MESSAGES_MAX = 4096
 """Messages that wait for one stream; more are dropped and reported to raft."""
+PEER_STREAM_BYTES_MAX = 32 * 1024 * 1024
+"""The same in bytes: a window of full appends to a member that takes nothing would be sixteen times
+as much before the link counts as broken."""
 PEER_PIPELINE_MESSAGES_MAX = 64
 PEER_PIPELINE_WORKERS = 4
 PEER_IO_SECONDS_MIN = 5.0
@@ -113,6 +116,10 @@ SNAPSHOT_LOG_HOLD_SECONDS = 30.0
 """The log is not compacted for so long after a database was sent: its receiver goes on from it."""
 PEER_HASH_SECONDS = 60.0
 """For another member's HashKV, which walks over its whole database in slices."""
+LOG_HELD_BYTES_MAX = 256 * 1024 * 1024
+LOG_HELD_ENTRIES_MAX = 200_000
+"""Beyond either it is compacted all the same: a receiver so slow must begin anew, and a leader's
+memory is not its to fill."""
 PEER_APPLIED_WAIT_SECONDS = 1.0
 """How long another member's lease call waits until what is committed here is applied."""
 REMOVED_STOP_SECONDS = 1.0
@@ -148,6 +155,7 @@ assert REQUEST_BYTES_MAX < FLUSH_BYTES_MAX < UNFLUSHED_BYTES_MAX
 assert WATCH_PROGRESS_INTERVAL_SECONDS >= WATCH_PROGRESS_INTERVAL_SECONDS_MIN
 assert SNAPSHOT_CATCH_UP_ENTRIES < SNAPSHOT_ENTRIES
 assert WAL_UNSYNCED_BYTES_MAX < WAL_SEGMENT_BYTES
+assert APPEND_BYTES_MAX + REQUEST_BYTES_MAX < PEER_STREAM_BYTES_MAX
 assert WAL_PAGE_BYTES % SECTOR_BYTES == 0
 assert REQUEST_BYTES_MAX < IMAGE_PAGE_RUN_BYTES_MAX
 assert SNAPSHOT_READ_BYTES % SNAPSHOT_CHUNK_BYTES == 0

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
-from kvserver.limits import PEER_STREAM_MESSAGES_MAX
+from kvserver.limits import PEER_STREAM_BYTES_MAX, PEER_STREAM_MESSAGES_MAX
 from kvserver.raft import Message
 
 CHUNK_BYTES_MAX = 1024 * 1024
@@ -35,6 +35,7 @@ class OutgoingStream:
         self._on_closed = on_closed
         self._frames: list[bytes] = []
         self._messages = 0
+        self._bytes = 0
         self._wanted: asyncio.Future[None] | None = None
         self._is_closed = False
         self.stuck_heartbeats = 0
@@ -44,12 +45,22 @@ class OutgoingStream:
     def queued_messages(self) -> int:
         return self._messages
 
+    @property
+    def queued_bytes(self) -> int:
+        return self._bytes
+
     def send(self, message: Message) -> bool:
-        """Queue a message; False if it does not fit."""
-        if self._messages >= PEER_STREAM_MESSAGES_MAX or self._is_closed:
+        """Queue a message; False if the queue is full.
+
+        Told before it is encoded: the other side never sees a gap in the state of the stream.
+        """
+        is_full = self._messages >= PEER_STREAM_MESSAGES_MAX or self._bytes >= PEER_STREAM_BYTES_MAX
+        if is_full or self._is_closed:
             return False
         self._messages += 1
-        self._frames.append(self._writer.encode(message))
+        frame = self._writer.encode(message)
+        self._bytes += len(frame)
+        self._frames.append(frame)
         self._wake()
         return True
 
@@ -59,7 +70,9 @@ class OutgoingStream:
             self.stuck_heartbeats += 1
             return
         self.stuck_heartbeats = 0
-        self._frames.append(self._writer.heartbeat)
+        heartbeat = self._writer.heartbeat
+        self._bytes += len(heartbeat)
+        self._frames.append(heartbeat)
         self._wake()
 
     def close(self) -> None:
@@ -67,7 +80,7 @@ class OutgoingStream:
         if self._is_closed:
             return
         self._is_closed = True
-        lost, self._messages = self._messages, 0
+        lost, self._messages, self._bytes = self._messages, 0, 0
         self._frames.clear()
         self._wake()
         self._on_closed(self, lost)
@@ -86,12 +99,13 @@ class OutgoingStream:
 
     def _take(self) -> bytes:
         frames = self._frames
-        if sum(map(len, frames)) <= CHUNK_BYTES_MAX:
+        if self._bytes <= CHUNK_BYTES_MAX:
             data = b"".join(frames)
             frames.clear()
-            self._messages = 0
+            self._messages = self._bytes = 0
             return data
         data = frames.pop(0)
+        self._bytes -= len(data)
         self._messages = max(self._messages - 1, 0)
         return data
 

@@ -16,6 +16,8 @@ from typing import Any
 from kvserver.clock import Clock
 from kvserver.limits import (
     FLUSH_BYTES_MAX,
+    LOG_HELD_BYTES_MAX,
+    LOG_HELD_ENTRIES_MAX,
     UNFLUSHED_BYTES_MAX,
 )
 from kvserver.logs import Logger
@@ -24,7 +26,7 @@ from kvserver.membership.codec import encode_conf_state
 from kvserver.membership.legacy_image import encode_legacy_image
 from kvserver.metrics.histogram import Histogram, exponential
 from kvserver.mvcc.backend.api import Job
-from kvserver.raft import ConfState, Entry, HardState, RawNode, Snapshot
+from kvserver.raft import ConfState, Entry, HardState, MemoryStorage, RawNode, Snapshot
 from kvserver.runtime.append_thread import AppendThread
 from kvserver.runtime.flush_thread import FlushThread
 from kvserver.snap import Snapshotter
@@ -34,6 +36,16 @@ INSTALL_RETRY_SECONDS = 0.005
 JOB_LOOK_SECONDS = 0.01
 """How often a defragmentation looks whether the job before it has ended."""
 DISK_BUCKETS = exponential(0.001, 2, 14)
+
+
+def may_hold(log: MemoryStorage, last: int) -> bool:
+    """Whether the entries up to `last` are few enough to be kept for a receiver that is slow."""
+    if last < log.first_index:
+        return True
+    if last - log.first_index >= LOG_HELD_ENTRIES_MAX:
+        return False
+    entries = log.slice(log.first_index, last)
+    return sum([len(entry.data) for entry in entries]) <= LOG_HELD_BYTES_MAX
 
 
 class Figures:
@@ -277,12 +289,13 @@ class StorageDuty:
     def _compact_log(self, index: int) -> None:
         """Keep some entries in memory for followers that lag (spec/storage.md §3)."""
         last = index - self._catch_up_entries
-        if last > 0 and not self._log_holds:
+        if last > 0 and not (self._log_holds and may_hold(self._node.storage, last)):
             self._node.storage.compact(last)
             self._log.info("compacted Raft logs", compact_index=last)
 
     def hold_log(self) -> None:
-        """Compact nothing while a database is on its way to a member (spec/peer.md §4.2)."""
+        """Compact nothing, within limits, while a database is on its way to a member
+        (spec/peer.md §4.2)."""
         self._log_holds += 1
 
     def release_log(self) -> None:

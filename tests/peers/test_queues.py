@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from kvserver.limits import PEER_STREAM_MESSAGES_MAX
+from kvserver.limits import PEER_STREAM_BYTES_MAX, PEER_STREAM_MESSAGES_MAX
 from kvserver.membership import Member, Membership
 from kvserver.membership.legacy_image import decode_legacy_image, encode_legacy_image
 from kvserver.mvcc.backend.memory import MemoryBackend
@@ -14,7 +14,7 @@ from kvserver.peers.frames import EntryCache, MessageReader, MessageWriter
 from kvserver.peers.network import is_peer_url, without_stale_acknowledgements
 from kvserver.peers.outgoing import OutgoingStream
 from kvserver.peers.versions import is_downgraded, next_version
-from kvserver.raft import Message, MessageType
+from kvserver.raft import Entry, EntryType, Message, MessageType
 
 
 def heartbeat(term: int) -> Message:
@@ -39,6 +39,32 @@ def test_a_full_queue_drops_and_says_so() -> None:
         assert stream.send(heartbeat(term + 1))
     assert not stream.send(heartbeat(1))
     assert stream.queued_messages == PEER_STREAM_MESSAGES_MAX
+
+
+def appended(size: int) -> Message:
+    entry = Entry(8, 5, EntryType.NORMAL, bytes(size))
+    return Message(MessageType.APPEND, 2, 1, 5, log_term=5, index=7, entries=(entry,))
+
+
+async def test_a_queue_is_full_of_bytes_long_before_it_is_of_messages() -> None:
+    """Whoever takes nothing holds this much of the leader's memory, and no more."""
+    stream = make_stream(Lost())
+    size = PEER_STREAM_BYTES_MAX // 8
+    while stream.send(appended(size)):
+        assert stream.queued_messages <= 8
+    assert PEER_STREAM_BYTES_MAX <= stream.queued_bytes <= PEER_STREAM_BYTES_MAX + 2 * size
+    assert not stream.send(heartbeat(1))
+    body = stream.body()
+    await anext(body)
+    assert stream.queued_bytes < PEER_STREAM_BYTES_MAX
+    assert stream.send(appended(10))
+    while stream.queued_messages:
+        await anext(body)
+    assert stream.queued_bytes == 0
+    stream.send_heartbeat()
+    assert stream.queued_bytes > 0
+    stream.close()
+    assert stream.queued_bytes == 0
 
 
 async def test_messages_leave_together_and_in_order() -> None:

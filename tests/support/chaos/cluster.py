@@ -46,6 +46,7 @@ class Ports:
     def take(self) -> int:
         for port in self._left:
             with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
                     probe.bind(("127.0.0.1", port))
                 except OSError:
@@ -64,6 +65,9 @@ class ChaosMember(ClusterMember):
     is_etcd: bool = False
     disk: Path | None = None
     """Its own small file system, when there is one."""
+
+    __eq__ = object.__eq__  # one process is no other, whatever their fields say
+    __hash__ = object.__hash__
 
     @property
     def name(self) -> str:
@@ -130,8 +134,10 @@ class ChaosCluster:
         etcd: Sequence[str] = (),
         small_disks: int = 0,
         keydeck: Sequence[str] = (),
+        flags: Sequence[str] = (),
     ) -> None:
         self.directory = directory
+        self._flags = flags
         self._keydeck = keydeck or keydeck_command()
         self.members: list[ChaosMember] = []
         self._ports = ports
@@ -156,7 +162,7 @@ class ChaosCluster:
             etcd or self._keydeck,
             self.directory / name / "data",
             name,
-            (*flags, *(ETCD35_FLAGS if etcd else KEYDECK_FLAGS)),
+            (*flags, *(ETCD35_FLAGS if etcd else KEYDECK_FLAGS), *self._flags),
             {"GOFAIL_HTTP": f"127.0.0.1:{failpoints}"},
             client_port=self._ports.take(),
             peer_port=self._ports.take(),
@@ -261,12 +267,14 @@ def chaos_cluster(
     etcd: Sequence[str] = (),
     small_disks: int = 0,
     keydeck: Sequence[str] = (),
+    flags: Sequence[str] = (),
 ) -> Iterator[ChaosCluster]:
     """A running cluster; every process of it is ended with the `with`.
 
-    `etcd`: the command of a real one, for the first member. `keydeck`: of all others.
+    `etcd`: the command of a real one, for the first member. `keydeck`: of all others. `flags`: of
+    every member, over those of `FLAGS`.
     """
-    cluster = ChaosCluster(directory, size, ports or Ports(), etcd, small_disks, keydeck)
+    cluster = ChaosCluster(directory, size, ports or Ports(), etcd, small_disks, keydeck, flags)
     try:
         cluster.start()
         yield cluster

@@ -59,6 +59,9 @@ class Scene:
 class Fault:
     """`who` names the victims: leader, follower, one, minority, all."""
 
+    is_deadly = False
+    """Whether a process may end by it."""
+
     def __init__(self, who: str = "one") -> None:
         self.who = who
         self.victims: list[ChaosMember] = []
@@ -95,6 +98,8 @@ class Fault:
 
 class Kill(Fault):
     """SIGKILL; started again at its end."""
+
+    is_deadly = True
 
     def takes_away(self) -> bool:
         return True

@@ -7,12 +7,13 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 
 import grpc
 
 from kvserver.proto import rpc_pb2 as rpc
-from tests.support.chaos.cluster import ChaosCluster
+from tests.support.chaos.cluster import ChaosCluster, ChaosMember
 from tests.support.chaos.faults import Scene
 from tests.support.chaos.leases import Lessee
 from tests.support.chaos.load import READS, Book, Caller, Client, start_clients
@@ -100,7 +101,7 @@ class Rounds:
         watches = start_watches(self.cluster, self.book, seed, start.revision + 1, watching)
         try:
             self._break(scene, plan)
-            self._recover(clients)
+            self._recover(clients, result)
         finally:
             self.cluster.mend()
             stopping.set()
@@ -116,7 +117,7 @@ class Rounds:
             for watch in watches:
                 watch.join(CLIENT_SECONDS_MAX)
         # Leases may have ended while the watches caught up; they may have shown that.
-        self._judge(result, scene, start, self._last_words(), watches, lessee)
+        self._judge(result, scene, start, (last, self._last_words()), watches, lessee)
 
     def _start(self) -> Start:
         """Everything as it is now. Whatever comes later has a higher revision."""
@@ -136,11 +137,26 @@ class Rounds:
             step(scene)
         scene.wait(AFTER_SECONDS)
 
-    def _recover(self, clients: Sequence[Client]) -> None:
-        """Liveness: once nothing is broken every member serves, and every client gets on."""
+    def _recover(self, clients: Sequence[Client], result: RoundResult) -> None:
+        """Liveness: once nothing is broken every member serves, and every client gets on.
+
+        Who was to end may do so late, and is started again; nobody else may end.
+        """
+        may_end = {m for each in result.plan for m in each.fault.victims if each.fault.is_deadly}
+
+        def serves(member: ChaosMember) -> bool:
+            if not member.process.running() and member in may_end:
+                member.spawn()
+            assert member.process.running(), f"{member.label} ended: {member.process.log(3000)}"
+            return member.serves()
+
+        for member in self.cluster.members:
+            assert member.process.running() or member in may_end, (
+                f"{member.label} ended by itself: {member.process.log(3000)}"
+            )
         self.cluster.mend()
         for member in self.cluster.members:
-            self._wait_for(member.serves, f"{member.label} serves again")
+            self._wait_for(partial(serves, member), f"{member.label} serves again")
         goals = [(client, client.succeeded + MORE_SUCCESSES) for client in clients]
         self._wait_for(
             lambda: all(client.succeeded >= goal for client, goal in goals), "all clients get on"
@@ -162,10 +178,11 @@ class Rounds:
         result: RoundResult,
         scene: Scene,
         start: Start,
-        last: int,
+        shown_and_last: tuple[int, int],
         watches: Sequence[Watching],
         lessee: Lessee,
     ) -> None:
+        shown, last = shown_and_last
         operations = self.book.take()
         everything = [*self._doubtful, *operations]
         logs = {
@@ -173,7 +190,7 @@ class Rounds:
             for member in self.cluster.members
         }
         hashes = {member.label: self._hash(member, last) for member in self.cluster.members}
-        evidence = Evidence(start, last, everything, logs, hashes, watches, lessee)
+        evidence = Evidence(start, shown, last, everything, logs, hashes, watches, lessee)
         verdict: Verdict = judge(evidence)
         result.evidence = evidence
         result.violations.extend(verdict.violations)

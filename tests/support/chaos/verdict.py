@@ -15,9 +15,11 @@ from tests.support.watch_checks import Truth, WatcherLog
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that was gathered. `logs` and `hashes`: of each member, up to revision `last`."""
+    """All that was gathered. `logs` and `hashes`: of each member, up to revision `last`; each watch
+    has shown everything up to `shown`, and maybe more."""
 
     start: Start
+    shown: int
     last: int
     operations: Sequence[Operation]
     logs: Mapping[str, WatcherLog]
@@ -42,7 +44,7 @@ def judge(evidence: Evidence) -> Verdict:
         faults = log.check(truth, complete_to=evidence.last)
         found.extend(f"the log of {label}: {fault}" for fault in faults)
     for watch in evidence.watches:
-        found.extend(f"{watch.name}: {fault}" for fault in watch.check(truth, evidence.last))
+        found.extend(f"{watch.name}: {fault}" for fault in watch.check(truth, evidence.shown))
     report = check(evidence.operations, start=evidence.start, events=truth)
     verdict.unknown_that_happened = report.unknown_that_happened
     found.extend(str(violation) for violation in report.violations)
