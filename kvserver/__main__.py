@@ -12,9 +12,12 @@ import sys
 import uvloop
 
 from kvserver.config import Config, load
+from kvserver.datadir import DataDir
 from kvserver.errors import KeydeckError
+from kvserver.fs import RealFileSystem
 from kvserver.logs import Logger
 from kvserver.server import MemberServer
+from kvserver.wal import has_segments
 
 EXIT_FAILED = 1
 
@@ -24,10 +27,29 @@ def main() -> None:
     if not __debug__:
         sys.exit("kvserver: assertions are part of the server; start it without python -O")
     config, log = load(sys.argv[1:], os.environ)
+    try:
+        config = discovered(config, log)
+    except KeydeckError as error:
+        log.fatal("discovery failed", error=str(error))
+        sys.exit(EXIT_FAILED)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(serve(config, log))
     log.close()
     sys.exit(code)
+
+
+def discovered(config: Config, log: Logger) -> Config:
+    """With the founding members that DNS or another cluster names, unless this member has been
+    founded already (spec/cluster.md §8)."""
+    if not (config.discovery_srv or config.discovery_endpoints):
+        return config
+    if has_segments(RealFileSystem(), DataDir.at(config.data_dir, config.wal_dir).wal):
+        log.info("the member has been founded already; discovery is not asked")
+        return config
+    # Brings a gRPC client and a DNS client along, which no other member needs.
+    from kvserver.discovery import discover
+
+    return discover(config, log)
 
 
 async def serve(config: Config, log: Logger) -> int:

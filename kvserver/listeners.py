@@ -33,7 +33,11 @@ class Listeners:
         self._clients = self._server_tls(self._client_settings(), is_peer=False)
         peers = self._peer_settings()
         self._peers = self._server_tls(peers, is_peer=True)
-        self.dialling = DialTls(peers, log.warn, config.discovery_srv)
+        # Whoever answers DNS queries can name a host of its own: with certificates that anybody
+        # may get, members have to show one for the domain (spec/cluster.md §8.1). A private
+        # authority signs for members only, and then the host's name is enough, as with etcd.
+        name = "" if config.peer_trusted_ca_file else config.discovery_srv
+        self.dialling = DialTls(peers, log.warn, name)
         """How this member dials others."""
 
     # -- listening

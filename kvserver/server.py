@@ -16,7 +16,6 @@ from kvserver.clock import Clock, SystemClock
 from kvserver.config import Config
 from kvserver.core import Core, Surroundings
 from kvserver.datadir import DataDir, prepare
-from kvserver.errors import FatalError
 from kvserver.founding import founding_of
 from kvserver.fs import RealFileSystem
 from kvserver.limits import QUOTA_BYTES_WARN
@@ -46,7 +45,6 @@ class MemberServer:
         loop: asyncio.AbstractEventLoop,
         clock: Clock | None = None,
     ) -> None:
-        refuse_what_is_missing(config)
         self._config = config
         self._log = log
         self._loop = loop
@@ -215,17 +213,6 @@ class MemberServer:
             self._log.warn(str(context.get("message", "event loop")), error=repr(error))
             return
         self._die(error)
-
-
-def refuse_what_is_missing(config: Config) -> None:
-    """Flags that promise protection this release does not give are refused, never ignored."""
-    missing = {
-        "discovery-endpoints": config.discovery_endpoints,
-        "discovery-srv": config.discovery_srv,
-    }
-    named = [f"--{flag}" for flag, value in missing.items() if value]
-    if named:
-        raise FatalError(f"this release does not support {', '.join(named)}")
 
 
 def freeze_garbage() -> None:

@@ -21,7 +21,6 @@ Pick = Callable[[Stubs], Any]
 
 monotonic = SystemClock().monotonic
 
-CONNECT_SECONDS_MAX = 2.0
 SIGN_IN_SECONDS_MAX = 3.0
 
 TRY_ANOTHER_MEMBER = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
@@ -176,7 +175,7 @@ class Client:
         """
         status = self.stubs(endpoint).maintenance.Status
         try:
-            status(rpc_pb2.StatusRequest(), timeout=CONNECT_SECONDS_MAX)
+            status(rpc_pb2.StatusRequest(), timeout=self.config.connect_seconds)
         except grpc.RpcError as error:
             return code_of(error) not in TRY_ANOTHER_MEMBER
         return True

@@ -53,6 +53,10 @@ class ClientConfig:
     tls_server_name: str | None = None
     user: str | None = None
     password: str | None = None
+    connect_seconds: float = 2.0
+    """How long an endpoint may take to show that it is there."""
+    keepalive_seconds: float = 30.0
+    keepalive_timeout_seconds: float = 5.0
 
     def __post_init__(self) -> None:
         if not self.endpoints:

@@ -21,8 +21,6 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 2000),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
     # Endpoints are addresses of members; no proxy of the environment stands in between.
     ("grpc.enable_http_proxy", 0),
     # Two clients with different credentials for one address never share a connection.
@@ -50,11 +48,15 @@ class Stubs:
 
 
 def open_channel(endpoint: Endpoint, config: ClientConfig) -> grpc.Channel:
+    options = (
+        *OPTIONS,
+        ("grpc.keepalive_time_ms", round(config.keepalive_seconds * 1000)),
+        ("grpc.keepalive_timeout_ms", round(config.keepalive_timeout_seconds * 1000)),
+    )
     if not endpoint.is_tls:
-        return grpc.insecure_channel(endpoint.target, options=OPTIONS)
-    options = OPTIONS
+        return grpc.insecure_channel(endpoint.target, options=options)
     if config.tls_server_name:
-        options = (*OPTIONS, ("grpc.ssl_target_name_override", config.tls_server_name))
+        options = (*options, ("grpc.ssl_target_name_override", config.tls_server_name))
     credentials = grpc.ssl_channel_credentials(
         root_certificates=config.tls_ca,
         private_key=config.tls_key,
