@@ -29,7 +29,7 @@ def main() -> None:
     config, log = load(sys.argv[1:], os.environ)
     try:
         config = discovered(config, log)
-    except KeydeckError as error:
+    except (KeydeckError, OSError) as error:
         log.fatal("discovery failed", error=str(error))
         sys.exit(EXIT_FAILED)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
