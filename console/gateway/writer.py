@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from console.gateway import wire
 from console.gateway.errors import domain_error
 from console.gateway.reader import Reader
 from console.gateway.records import LeaseTime, Written
+from console.gateway.txns import txn_request, txn_result
+from console.keys.txn import Delete, Get, Put, Txn, TxnResult, unchanged
 from kvserver.client import CallFailed
 from kvserver.proto import rpc_pb2
 
@@ -25,13 +26,15 @@ class Writer(Reader):
         keeps_lease: bool = False,
     ) -> Written:
         """Put if the key's mod_revision still is `base_mod_revision` (0: if it does not exist)."""
-        put = rpc_pb2.PutRequest(key=key, value=value, lease=lease, ignore_lease=keeps_lease)
-        return self._guarded(key, base_mod_revision, rpc_pb2.RequestOp(request_put=put))
+        return self._guarded(key, base_mod_revision, Put(key, value, lease, keeps_lease))
 
     def delete(self, key: bytes, *, base_mod_revision: int) -> Written:
         """Delete if the key's mod_revision still is `base_mod_revision`."""
-        delete = rpc_pb2.DeleteRangeRequest(key=key)
-        return self._guarded(key, base_mod_revision, rpc_pb2.RequestOp(request_delete_range=delete))
+        return self._guarded(key, base_mod_revision, Delete(key))
+
+    def txn(self, txn: Txn) -> TxnResult:
+        answer = self._write(lambda stubs: stubs.kv.Txn, txn_request(txn))
+        return txn_result(txn, answer)
 
     def grant_lease(self, seconds: int, lease: int = 0) -> LeaseTime:
         """A new lease; the cluster may grant more than was asked for (spec/lease.md G4)."""
@@ -61,18 +64,9 @@ class Writer(Reader):
         except CallFailed as error:
             raise domain_error(error) from None
 
-    def _guarded(self, key: bytes, mod_revision: int, operation: rpc_pb2.RequestOp) -> Written:
-        compare = rpc_pb2.Compare(
-            key=key,
-            target=rpc_pb2.Compare.MOD,
-            result=rpc_pb2.Compare.EQUAL,
-            mod_revision=mod_revision,
-        )
-        read = rpc_pb2.RequestOp(request_range=rpc_pb2.RangeRequest(key=key))
-        txn = rpc_pb2.TxnRequest(compare=[compare], success=[operation], failure=[read])
-        answer = self._write(lambda stubs: stubs.kv.Txn, txn)
-        if answer.succeeded:
-            return Written(True, answer.header.revision)
-        kvs = answer.responses[0].response_range.kvs
-        found = wire.key(kvs[0], has_value=True) if kvs else None
-        return Written(False, answer.header.revision, found)
+    def _guarded(self, key: bytes, mod_revision: int, operation: Put | Delete) -> Written:
+        result = self.txn(Txn((unchanged(key, mod_revision),), (operation,), (Get(key),)))
+        if result.succeeded:
+            return Written(True, result.revision)
+        found = result.answers[0].keys
+        return Written(False, result.revision, found[0] if found else None)

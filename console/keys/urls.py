@@ -2,7 +2,15 @@
 
 from django.urls import path
 
-from console.keys import views_key, views_list, views_search, views_tree, views_write
+from console.keys import (
+    views_copy,
+    views_key,
+    views_list,
+    views_range,
+    views_search,
+    views_tree,
+    views_write,
+)
 
 pages = [
     path("/keys", views_list.keys, name="keys"),
@@ -13,5 +21,9 @@ pages = [
     path("/key/raw", views_key.raw, name="key_raw"),
     path("/key/edit", views_write.edit_key, name="edit_key"),
     path("/key/delete", views_write.delete_key, name="delete_key"),
+    path("/key/rename", views_copy.rename_key, name="rename_key"),
+    path("/key/duplicate", views_copy.duplicate_key, name="duplicate_key"),
+    path("/keys/delete", views_range.delete_range, name="delete_range"),
+    path("/keys/rewind", views_range.rewind, name="rewind"),
     path("/key/undo", views_write.undo_put, name="undo_put"),
 ]

@@ -95,7 +95,6 @@ def _review(request: HttpRequest, draft: Draft, frame: dict[str, Any]) -> HttpRe
 
 
 def _put(request: HttpRequest, draft: Draft, frame: dict[str, Any]) -> HttpResponse:
-    keeps_lease = bool(draft.base) and not draft.detaches
     action = "edit key" if draft.base else "put key"
     try:
         with recorded(
@@ -110,7 +109,7 @@ def _put(request: HttpRequest, draft: Draft, frame: dict[str, Any]) -> HttpRespo
                 draft.value,
                 base_mod_revision=draft.base,
                 lease=draft.lease,
-                keeps_lease=keeps_lease,
+                keeps_lease=draft.keeps_lease,
             )
             note_outcome(row, written)
     except ClusterError as error:
@@ -148,7 +147,7 @@ def _command(request: HttpRequest, draft: Draft) -> str:
         draft.value,
         base=draft.base,
         lease=draft.lease,
-        keeps_lease=bool(draft.base) and not draft.detaches,
+        keeps_lease=draft.keeps_lease,
     )
 
 
