@@ -223,7 +223,8 @@ class Core:
         identity = Identity(found.member_id, found.cluster_id, urls)
         network = self.network = around.make_network(identity, member, cluster.note_removed)
         member.mailbox.network = network
-        member.install = Installer(
+        self.installer = Installer(
+            loop=loop,
             storage=storage,
             background=background,
             directory=around.layout.snap,
@@ -233,7 +234,9 @@ class Core:
             membership=state.membership,
             auth=state.auth,
             on_membership=lambda new: cluster.note_conf_state(new.conf_state, new.index),
-        ).install
+            log=self._log,
+        )
+        member.install = self.installer.install
         cluster.attach(member, storage, network)
         storage.on_room = member.wake
         if state.interrupted_compaction is not None:

@@ -92,6 +92,7 @@ class Serving:
             map_bytes=lambda size: map_bytes(max(size, config.quota_bytes)),
             log=log,
         )
+        core.installer.take_index = self._received.take_index
         self._hashing = HashWorker(loop)
         access = Access(core.checker, member, config.client_cert_auth, log)
         gate = Gate(member, access)

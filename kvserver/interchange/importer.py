@@ -96,7 +96,7 @@ class Importer:
         if self.is_flush_due:
             self.flush()
 
-    def record_slices(self, bucket: Bucket, used: PageMap) -> Iterator[None]:
+    def record_slices(self, bucket: Bucket, used: PageMap) -> Iterator[list[Pair]]:
         """The records, a page at a time; between two of them the caller flushes when it is due."""
         append = self._backend.append
         parse = kv_pb2.KeyValue.FromString
@@ -112,7 +112,7 @@ class Importer:
                         f"the record of revision {main_of(revision)} is no KeyValue"
                     ) from None
                 append(revision, record)
-            yield
+            yield pairs
         if revision:
             self._last_main = main_of(revision)
 

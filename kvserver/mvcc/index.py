@@ -119,6 +119,18 @@ class Index:
             del self.histories[key]
         return dropped
 
+    def discard_some(self, count: int) -> bool:
+        """For an index that nobody looks at any more: let about `count` keys of it go; True when
+        nothing is left. A million at once hold the loop for a fifth of a second."""
+        for table in (self.newest, self.histories):
+            for _ in range(min(count, len(table))):
+                table.popitem()
+        for keys in (self.live, self.dead, self.superseded):
+            for _ in range(min(count, len(keys))):
+                keys.pop()
+        self.changes.clear()
+        return not (self.newest or self.histories or self.live or self.dead or self.superseded)
+
     # Looking up one key
 
     def create_revision(self, key: bytes) -> int:

@@ -80,11 +80,14 @@ class Store:
         self.compactions = compaction.Compactions(self)
         self._events: list[Event] = []
 
-    def restore(self) -> compaction.CompactionJob | None:
-        """Rebuild everything from the backend. The compaction that was under way, if one was."""
+    def restore(self, built: restore.IndexBuilder | None = None) -> compaction.CompactionJob | None:
+        """Rebuild everything from the backend, `built` being its index if that is at hand. The
+        compaction that was under way, if one was."""
         self._events = []
-        self.index, self.leases = restore.rebuild(self.backend, self.lessor)
-        return restore.restore_revisions(self)
+        builder = built or restore.rebuild(self.backend)
+        self.index, self.leases = builder.index, builder.leases
+        restore.attach(self.leases, self.lessor)
+        return restore.restore_revisions(self, builder.newest_revision)
 
     @property
     def live_keys(self) -> int:

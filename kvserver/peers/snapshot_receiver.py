@@ -3,9 +3,10 @@
 
 The image goes to a temporary file and from there, in slices, into `<index>.snap.db`: a complete
 LMDB file whose applied index is the snapshot's. Only then raft hears of it; when raft has it on
-disk, `runtime/install.py` puts the file in the place of the running one. A crash at any moment
-leaves a `tmp*` file, which the next start removes, or a whole `.snap.db`, which it uses if the log
-vouches for that snapshot.
+disk, `runtime/install.py` puts the file in the place of the running one, together with its key
+index, which is built here on the way: nothing long is left to do at that moment. A crash at any
+time leaves a `tmp*` file, which the next start removes, or a whole `.snap.db`, which it uses if the
+log vouches for that snapshot.
 
 Owner: the loop. Files are written in a thread; LMDB's many small calls go to the flush thread,
 which writes in slices that the loop grants (runtime/grant.py).
@@ -18,7 +19,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from kvserver.errors import KeydeckError
 from kvserver.interchange.importer import Importer
@@ -32,13 +33,16 @@ from kvserver.mvcc.backend.api import Job
 from kvserver.mvcc.backend.environment import LOCK, discard, sync_directory
 from kvserver.mvcc.backend.lmdb import LmdbBackend
 from kvserver.mvcc.backend.tables import CLUSTER, KEY, MEMBERS, MEMBERS_REMOVED
+from kvserver.mvcc.restore import IndexBuilder
 from kvserver.peers.envelope import read_envelope
 from kvserver.peers.network import PeerNetwork
 from kvserver.raft import Snapshot
 from kvserver.snap.snapshotter import snapshot_db_name
 from kvserver.transport import HttpRequest, HttpResponse
 
+T = TypeVar("T")
 TEMPORARY_PREFIX = "tmp-received-"
+INDEX_KEPT_SECONDS = 120.0
 LEAVES_PER_SLICE = 16
 """Pages taken into the backend's buffer between two breaths of the loop: below a millisecond."""
 
@@ -71,9 +75,16 @@ class SnapshotReceiver:
         self._log = log
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="peer-receive")
         self._lock = asyncio.Lock()
+        self._built: tuple[int, IndexBuilder] | None = None
+        """Of the database received last, by the snapshot's index."""
 
     def stop(self) -> None:
         self._thread.shutdown(wait=False)
+
+    def take_index(self, snapshot_index: int) -> IndexBuilder | None:
+        """The key index of the database that was received with this snapshot, once."""
+        built, self._built = self._built, None
+        return built[1] if built is not None and built[0] == snapshot_index else None
 
     async def receive(self, request: HttpRequest) -> HttpResponse:
         """Raises `RefusedPeer`, or what becomes a 500: raft then sends another."""
@@ -107,11 +118,11 @@ class SnapshotReceiver:
                 held.append(chunk)
                 size += len(chunk)
                 if size >= SNAPSHOT_READ_BYTES:
-                    await self._loop.run_in_executor(self._thread, file.write, b"".join(held))
+                    await self._in_thread(file.write, b"".join(held))
                     held, size = [], 0
         except ConnectionResetError as error:
             raise KeydeckError(str(error)) from None
-        await self._loop.run_in_executor(self._thread, file.write, b"".join(held))
+        await self._in_thread(file.write, b"".join(held))
 
     # -- into a backend file
 
@@ -120,21 +131,27 @@ class SnapshotReceiver:
         building = os.path.join(self._directory, f"{TEMPORARY_PREFIX}{snapshot.index:016x}")
         discard(building)
         image = Image(descriptor, size)
-        backend = LmdbBackend(building, self._map_bytes(image.size_bytes))
+        backend = await self._in_thread(LmdbBackend, building, self._map_bytes(image.size_bytes))
         try:
-            await self._fill(backend, image, snapshot)
+            builder = await self._fill(backend, image, snapshot)
         except BaseException:
             backend.close()
             discard(building)
             raise
-        backend.close()
-        discard(building + LOCK)
-        # In one step: an equal one may be waiting there to be installed at this very moment.
-        os.rename(building, final)
-        sync_directory(self._directory)
+        await self._in_thread(_close, backend, building, final)
+        self._built = snapshot.index, builder
+        self._loop.call_later(INDEX_KEPT_SECONDS, self._forget, builder)
 
-    async def _fill(self, backend: LmdbBackend, image: Image, snapshot: Snapshot) -> None:
-        importer = Importer(backend)
+    def _forget(self, builder: IndexBuilder) -> None:
+        """Raft has passed a snapshot by that the log has overtaken: nobody will ask for it."""
+        if self._built is not None and self._built[1] is builder:
+            self._built = None
+
+    def _in_thread(self, work: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        return self._loop.run_in_executor(self._thread, work, *arguments)
+
+    async def _fill(self, backend: LmdbBackend, image: Image, snapshot: Snapshot) -> IndexBuilder:
+        importer, builder = Importer(backend), IndexBuilder()
         used = PageMap(image.meta.high_water)
         members = decode_legacy_image(snapshot.data)
         for bucket in image.buckets(used):
@@ -142,7 +159,8 @@ class SnapshotReceiver:
             if table != KEY:
                 importer.small_table(bucket, used)
                 continue
-            for number, _ in enumerate(importer.record_slices(bucket, used)):
+            for number, pairs in enumerate(importer.record_slices(bucket, used)):
+                builder.add(pairs)
                 if importer.is_flush_due:
                     await self._flush(backend)
                 elif number % LEAVES_PER_SLICE == 0:
@@ -151,6 +169,9 @@ class SnapshotReceiver:
         conf_state = encode_conf_state(snapshot.conf_state)
         backend.commit_marks(snapshot.index, snapshot.term, conf_state)
         await self._flush(backend)
+        for _ in builder.sort_in_slices():
+            await asyncio.sleep(0)
+        return builder
 
     async def _flush(self, backend: LmdbBackend) -> None:
         job = backend.begin_flush()
@@ -165,6 +186,15 @@ class SnapshotReceiver:
 
         self._flusher.submit(job, done)
         await asyncio.shield(ended)
+
+
+def _close(backend: LmdbBackend, building: str, final: str) -> None:
+    """The file is complete: give it its name."""
+    backend.close()
+    discard(building + LOCK)
+    # In one step: an equal one may be waiting there to be installed at this very moment.
+    os.rename(building, final)
+    sync_directory(os.path.dirname(final))
 
 
 def _put_members(backend: LmdbBackend, members: LegacyMembership) -> None:
