@@ -8,6 +8,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
+from console.help import help_of
 from console.models import Account, Cluster
 from console.roles import Role
 
@@ -70,7 +71,11 @@ class Group:
 def context(request: HttpRequest) -> dict[str, Any]:
     """Template context processor."""
     theme = request.COOKIES.get(THEME_COOKIE, "system")
-    frame: dict[str, Any] = {"theme": theme if theme in THEMES else "system"}
+    match = request.resolver_match
+    frame: dict[str, Any] = {
+        "theme": theme if theme in THEMES else "system",
+        "help": help_of(match.url_name or "", match.func.__module__) if match else (),
+    }
     account = getattr(request, "user", None)
     if not isinstance(account, Account):
         return frame

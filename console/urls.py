@@ -12,6 +12,8 @@ from console.keys.urls import pages as key_pages
 from console.leases.urls import pages as lease_pages
 from console.maintenance.urls import pages as maintenance_pages
 from console.overview.urls import pages as overview_pages
+from console.palette.urls import cluster_pages as palette_pages
+from console.palette.urls import pages as palette
 from console.users.urls import pages as user_pages
 from console.watch.urls import pages as watch_pages
 
@@ -20,6 +22,7 @@ cluster_pages = [
     *key_pages,
     *history_pages,
     *watch_pages,
+    *palette_pages,
     *lease_pages,
     *maintenance_pages,
     *user_pages,
@@ -34,6 +37,7 @@ urlpatterns = [
     path("password", accounts.password, name="password"),
     path("theme", accounts.theme, name="theme"),
     path("c/<slug:cluster>", include(cluster_pages)),
+    *palette,
     path("audit", audit.audit, name="audit"),
     path("clusters", clusters.clusters, name="clusters"),
     path("clusters/new", clusters.new_cluster, name="new_cluster"),

@@ -11,8 +11,8 @@ from console.access import allow
 from console.audit.record import etcdctl_for
 from console.errors import cluster_error, plain
 from console.gateway import ClusterError, Key
-from console.history.versions import versions, window
-from console.keys.addresses import BadAddress, key_of, number_of
+from console.history.versions import Version, versions, window
+from console.keys.addresses import BadAddress, key_of, key_url, number_of
 from console.keys.byte_text import show
 from console.keys.diff import compare_bytes
 from console.keys.paging import one_key
@@ -32,6 +32,7 @@ def key_history(request: HttpRequest) -> HttpResponse:
         context = _history(request, name)
         if all(wanted):
             context["comparison"] = _comparison(request, name, *wanted)
+            context |= _beside(name, request, context["rows"], max(wanted))
     except ClusterError as error:
         tried = f"Reading the history of the key {show(name)}"
         return cluster_error(request, error, tried, **frame)
@@ -54,6 +55,26 @@ def _history(request: HttpRequest, name: bytes) -> dict[str, Any]:
         "rows": rows,
         "window": window(history.compacted, newest, (row.revision for row in rows)),
         "command": etcdctl_for(request.cluster).watch(one_key(name), history.first),
+    }
+
+
+def _beside(
+    name: bytes, request: HttpRequest, rows: list[Version], revision: int
+) -> dict[str, Any]:
+    """Where `[` and `]` lead: the change before and the one after that of `revision`."""
+    at = next((n for n, row in enumerate(rows) if row.revision == revision), None)
+    if at is None:
+        return {}
+
+    def change(row: Version | None) -> str | None:
+        if row is None or not row.older:
+            return None
+        here = key_url(request.cluster, name, "key_history", a=row.older, b=row.revision)
+        return f"{here}#compare"
+
+    return {
+        "earlier_url": change(rows[at + 1] if at + 1 < len(rows) else None),
+        "later_url": change(rows[at - 1] if at else None),
     }
 
 

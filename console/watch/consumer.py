@@ -29,6 +29,7 @@ RANGES_OPEN_MAX = 200
 
 CLOSE_BAD_ADDRESS = 4400
 TRY_LATER = 1013
+COME_AGAIN = 1012
 
 
 class WatchConsumer(LiveConsumer):
@@ -99,7 +100,12 @@ class WatchConsumer(LiveConsumer):
     async def _show(self, feed: Feed, scope: Scope, place: Place) -> None:
         sent: dict[str, str] = {}
         rate = _Rate()
+        connection = self.cluster.changed_at
         while True:
+            if self.cluster.changed_at != connection:
+                # Looked up again meanwhile: the feed still asks the cluster that was meant before.
+                await self.close(COME_AGAIN)
+                return
             pieces = []
             feed.kept_max = KEPT_WHILE_PAUSED if self._is_paused else SHOWN_PER_FRAME
             if not self._is_paused:

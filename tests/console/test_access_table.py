@@ -42,6 +42,8 @@ RULES: dict[str, tuple[Who | Role, bool]] = {
     "restore_key": (Role.EDITOR, True),
     "history": (Role.VIEWER, False),
     "revision": (Role.VIEWER, False),
+    "palette": (Who.SIGNED_IN, False),
+    "palette_keys": (Role.VIEWER, False),
     "watch": (Role.VIEWER, False),
     "watch_export": (Role.VIEWER, False),
     "leases": (Role.VIEWER, False),

@@ -6,16 +6,20 @@ import base64
 import html
 import json
 import re
+from importlib import import_module
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.urls import reverse
 
+from console import live
 from console.gateway import Reader
 from console.gateway.feed import Feed, Part, Tally, feed_of
 from console.keys.addresses import query_url
 from console.keys.byte_text import show
 from console.keys.paging import KeyRange, prefix_range
+from console.models import Account, Cluster
 from console.watch import consumer, views, views_export
 from console.watch.cursors import Cursor, Place, pack
 from console.watch.present import url
@@ -28,6 +32,7 @@ from tests.console.test_live import closed_with, socket, viewer
 from tests.support.servers import Server
 
 ON_EVERY_SERVER = True
+CLOSE = "websocket.close"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -210,6 +215,11 @@ class Watching:
         await self.say({"ack": 1})
         return text
 
+    async def closed_with(self) -> int:
+        while (message := await self._socket.receive_output(timeout=20))["type"] != CLOSE:
+            await self.say({"ack": 1})
+        return message["code"]
+
     async def until(self, condition) -> None:
         while not condition(self):
             await self.frame()
@@ -383,6 +393,38 @@ async def test_closing_the_socket_ends_the_watch(server: Server, store, prefix) 
     one = await Watching(session, prefix).open(start)
     await one.until(lambda w: 'data-live="on"' in w.text)
     assert consumer.WatchConsumer.ranges_open == 1
+    await one.close()
+    assert consumer.WatchConsumer.ranges_open == 0
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", ""])
+async def test_a_foreign_origin_may_not_watch(server: Server, origin: str) -> None:
+    session = await viewer(server)
+    assert await closed_with(socket(session, "/ws/c/one/watch", origin=origin)) == 4403
+    assert await closed_with(socket(None, "/ws/c/one/watch")) == 4401
+
+
+@pytest.mark.parametrize("loss", ["signed out", "role taken", "connection changed"])
+async def test_what_is_lost_while_open_ends_the_watch(
+    server: Server, prefix, store, monkeypatch, loss: str
+) -> None:
+    monkeypatch.setattr(live, "RECHECK_SECONDS", 0.05)
+    session, start = await viewer(server), await start_of(store)
+    one = await Watching(session, prefix).open(start)
+    await one.until(lambda w: 'data-live="on"' in w.text)
+
+    @sync_to_async
+    def lose() -> None:
+        if loss == "signed out":
+            import_module(settings.SESSION_ENGINE).SessionStore(session).delete()
+        elif loss == "role taken":
+            Account.objects.get(username="vera").grants.all().delete()
+        else:
+            Cluster.objects.get().save()  # the next socket asks the cluster it means now
+
+    await lose()
+    code = {"signed out": 4401, "role taken": 4403, "connection changed": 1012}[loss]
+    assert await one.closed_with() == code
     await one.close()
     assert consumer.WatchConsumer.ranges_open == 0
 
