@@ -22,12 +22,12 @@ from kvserver.errors import Code
 from kvserver.proto import rpc_pb2
 from tests.console.conftest import browser_of, make_account
 from tests.support.auth import Hands
-from tests.support.servers import Server, running, with_etcd35
+from tests.support.servers import Server, newest_kinds, running
 
 HOSTILE = "<script>\u202e'\"&/x"
 
 
-@pytest.fixture(scope="module", params=with_etcd35())
+@pytest.fixture(scope="module", params=newest_kinds())
 def member(request, tmp_path_factory) -> Iterator[Server]:
     """A member whose users and roles are this module's."""
     directory = tmp_path_factory.mktemp("users")
