@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.connection import ReplyFailed
 from bench.measures import FULL, MEASURES, QUICK, Doubtful, Measure, Run, load_small
 from bench.report import Figures, table
-from bench.targets import Target, etcd_target, keydeck_target
+from bench.targets import NO_SECURITY, Security, Target, etcd_target, keydeck_target
 from tests.support.etcd_binaries import REPOSITORY, EtcdRelease, find_etcd35, release_at
 from tests.support.servers_proc import ServerFailed
 
@@ -26,6 +26,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small counts, under two minutes")
     parser.add_argument("--etcd", metavar="PATH", help="the etcd binary to compare with")
     parser.add_argument("--subject-etcd", metavar="PATH", help="an etcd in Keydeck's place")
+    parser.add_argument("--tls", action="store_true", help="clients use TLS, with both servers")
     names = [measure.name for measure in MEASURES]
     parser.add_argument("--only", action="append", choices=names, help="only this measure")
     parser.add_argument("--keep", action="store_true", help="keep data directories and logs")
@@ -46,17 +47,21 @@ class Pairs:
         self._reference = _release(options.etcd)
         self._subject = _release(options.subject_etcd) if options.subject_etcd else None
         self._data = data
+        self._security = Security.with_tls(data) if options.tls else NO_SECURITY
         self._made = 0
 
     @contextlib.contextmanager
     def running(self) -> Iterator[tuple[Target, Target]]:
         self._made += 1
-        reference = etcd_target(self._reference, self._data / f"{self._made}-reference")
+        security = self._security
+        before = self._data / f"{self._made}-reference"
+        reference = etcd_target(self._reference, before, security=security)
         at = self._data / f"{self._made}-subject"
         if self._subject is None:
-            subject = keydeck_target(at)
+            subject = keydeck_target(at, security)
         else:
-            subject = etcd_target(self._subject, at, f"subject etcd {self._subject.version}")
+            label = f"subject etcd {self._subject.version}"
+            subject = etcd_target(self._subject, at, label, security)
         try:
             reference.start()
             subject.start()
@@ -126,7 +131,8 @@ def main(argv: list[str]) -> int:
         f"# Keydeck beside etcd ({'quick' if options.quick else 'full'} run)",
         "",
         f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d %H:%M')}, {scale.keys:,} keys in the "
-        "large keyspace, both servers and the generator on one machine.",
+        "large keyspace, both servers and the generator on one machine."
+        + (" Clients use TLS." if options.tls else ""),
     ]
     report = table(figures, title)
     print(report)

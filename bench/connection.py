@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 import struct
+from typing import NamedTuple
 
 from hpack import Decoder
 
@@ -41,6 +43,14 @@ class ReplyFailed(Exception):
     """The server answered a call with an error, or broke the connection."""
 
 
+class Address(NamedTuple):
+    """Where a server listens; `tls` where it has to be spoken."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+
+
 class Connection:
     """Owned by the generator's only thread."""
 
@@ -49,6 +59,7 @@ class Connection:
         "_known_headers",
         "_known_trailers",
         "_rest",
+        "_secured",
         "_unrenewed",
         "data_bytes",
         "next_stream_id",
@@ -59,9 +70,11 @@ class Connection:
         "window",
     )
 
-    def __init__(self, host: str, port: int) -> None:
-        self.socket = socket.create_connection((host, port), timeout=30)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        plain = socket.create_connection((host, port), timeout=30)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._secured = tls.wrap_socket(plain, server_hostname=host) if tls else None
+        self.socket = self._secured or plain
         self._decoder = Decoder()
         self._known_headers: set[bytes] = set()
         self._known_trailers: set[bytes] = set()
@@ -104,7 +117,7 @@ class Connection:
         while data:
             try:
                 sent = self.socket.send(data)
-            except BlockingIOError:
+            except (BlockingIOError, ssl.SSLWantWriteError):
                 select.select((), (self.socket,), (), 30)
                 continue
             if sent == len(data):
@@ -113,9 +126,9 @@ class Connection:
 
     def receive(self) -> int:
         """Read what is there; returns how many calls that finished."""
-        data = self.socket.recv(RECEIVE_BYTES)
+        data = self.read()
         if not data:
-            raise ReplyFailed("connection closed by the server")
+            return 0
         if self._rest:
             data = self._rest + data
         # The walk below is the generator's hot loop: one unpack and two tests per frame.
@@ -149,6 +162,20 @@ class Connection:
             self.send_raw(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", self._unrenewed)))
             self._unrenewed = 0
         return finished
+
+    def read(self) -> bytes:
+        """What is there; nothing if all of it was TLS's own."""
+        secured = self._secured
+        try:
+            data = self.socket.recv(RECEIVE_BYTES)
+            # A record that OpenSSL holds already is not announced by the socket again.
+            while secured is not None and secured.pending():
+                data += secured.recv(RECEIVE_BYTES)
+        except ssl.SSLWantReadError:
+            return b""
+        if not data:
+            raise ReplyFailed("connection closed by the server")
+        return data
 
     def _check_headers(self, block: bytes, flags: int) -> None:
         fields = self._decode(block, flags)

@@ -14,6 +14,7 @@ import struct
 import subprocess
 import tempfile
 
+from bench.connection import Address
 from bench.load import Result
 
 RUN_SECONDS_MAX = 300
@@ -33,7 +34,7 @@ def is_there() -> bool:
 
 
 def run_fixed(
-    address: tuple[str, int], path: str, body: bytes, calls: int, *, connections: int, streams: int
+    address: Address, path: str, body: bytes, calls: int, *, connections: int, streams: int
 ) -> Result:
     """`calls` times one unary request, `streams` outstanding on each connection."""
     with tempfile.NamedTemporaryFile(suffix=".grpc") as file:
@@ -41,7 +42,8 @@ def run_fixed(
         file.flush()
         command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-n{calls}"]
         command += ["-d", file.name, "-H", "content-type: application/grpc", "-H", "te: trailers"]
-        command.append(f"http://{address[0]}:{address[1]}{path}")
+        scheme = "https" if address.tls else "http"
+        command.append(f"{scheme}://{address.host}:{address.port}{path}")
         before = _children_seconds()
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=RUN_SECONDS_MAX, check=True

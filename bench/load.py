@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from bench.connection import Connection, ReplyFailed
+from bench.connection import Address, Connection, ReplyFailed
 from bench.frames import Script, deadline_blocks, header_blocks
 
 STALL_SECONDS_MAX = 120.0
@@ -34,7 +34,7 @@ class Swarm:
     """Some connections to one server that repeat one method."""
 
     def __init__(
-        self, address: tuple[str, int], path: str, connections: int, *, deadlines: bool = False
+        self, address: Address, path: str, connections: int, *, deadlines: bool = False
     ) -> None:
         blocks = deadline_blocks if deadlines else header_blocks
         authority = f"{address[0]}:{address[1]}"

@@ -13,7 +13,7 @@ import time
 from hpack import Encoder
 
 from bench import requests
-from bench.connection import RECEIVE_BYTES, Connection, ReplyFailed
+from bench.connection import Address, Connection, ReplyFailed
 from bench.frames import (
     ACK,
     DATA,
@@ -48,7 +48,7 @@ class _Ears:
 
     __slots__ = ("connection", "received", "tail", "unrenewed")
 
-    def __init__(self, address: tuple[str, int], streams: int, each: int) -> None:
+    def __init__(self, address: Address, streams: int, each: int) -> None:
         self.connection = Connection(*address)
         self.tail = b""
         self.unrenewed = 0
@@ -65,9 +65,7 @@ class _Ears:
 
     def count(self, marker: bytes) -> int:
         """Read once; how many markers that completed."""
-        data = self.connection.socket.recv(RECEIVE_BYTES)
-        if not data:
-            raise ReplyFailed("watch connection closed by the server")
+        data = self.connection.read()
         self.unrenewed += len(data)
         if self.unrenewed > 1 << 29:
             opened = struct.pack(">I", self.unrenewed)
@@ -90,15 +88,10 @@ def _wait_created(ears: list[_Ears], streams: int, each: int) -> None:
         # A created reply ends in the field `created: true`; headers cannot contain its bytes often
         # enough to matter, and the deliveries are counted exactly afterwards.
         while data.count(created) < streams * each:
-            chunk = ear.connection.socket.recv(RECEIVE_BYTES)
-            if not chunk:
-                raise ReplyFailed("watch connection closed while creating")
-            data += chunk
+            data += ear.connection.read()
 
 
-def fan_out(
-    address: tuple[str, int], *, puts: int, connections: int, streams: int, each: int
-) -> Result:
+def fan_out(address: Address, *, puts: int, connections: int, streams: int, each: int) -> Result:
     """Put the watched key `puts` times; seconds until the last watcher has the last event."""
     watchers = connections * streams * each
     ears = [_Ears(address, streams, each) for _ in range(connections)]
@@ -159,7 +152,7 @@ class _Pulse:
         "stream_window",
     )
 
-    def __init__(self, address: tuple[str, int], bodies: list[bytes]) -> None:
+    def __init__(self, address: Address, bodies: list[bytes]) -> None:
         self.connection = Connection(*address)
         self.bodies = bodies
         self.sent = self.outstanding = 0
@@ -181,10 +174,7 @@ class _Pulse:
         self.connection.send_raw(frame(DATA, 0, 1, burst))
 
     def receive(self) -> int:
-        data = self.connection.socket.recv(RECEIVE_BYTES)
-        if not data:
-            raise ReplyFailed("keep-alive connection closed by the server")
-        data = self.rest + data
+        data = self.rest + self.connection.read()
         position, done = 0, 0
         while len(data) - position >= 9:
             high, low, kind, flags, stream_id = FRAME.unpack_from(data, position)
@@ -230,7 +220,7 @@ class _Pulse:
 
 
 def keep_alive(
-    address: tuple[str, int], leases: list[int], count: int, *, connections: int, window: int
+    address: Address, leases: list[int], count: int, *, connections: int, window: int
 ) -> Result:
     """`count` keep-alives over all streams; each stream goes round its own share of the leases."""
     share = count // connections

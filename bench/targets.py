@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
+from bench.connection import Address
 from kvserver.proto import rpc_pb2 as rpc
 from kvserver.proto import rpc_pb2_grpc as services
+from tests.support.certificates import Authority
 from tests.support.etcd_binaries import EtcdRelease
 from tests.support.servers_proc import ServerProcess, etcd_server, keydeck_server
 
@@ -31,11 +34,12 @@ class Target:
 
     label: str
     server: ServerProcess
+    tls: ssl.SSLContext | None = None
     channel: grpc.Channel | None = None
 
     @property
-    def address(self) -> tuple[str, int]:
-        return ("127.0.0.1", self.server.client_port)
+    def address(self) -> Address:
+        return Address("127.0.0.1", self.server.client_port, self.tls)
 
     def start(self) -> float:
         """Start the member; returns the seconds until it answered a linearizable read."""
@@ -43,7 +47,7 @@ class Target:
         self.server.start()
         seconds = time.perf_counter() - began
         options = [("grpc.max_receive_message_length", -1)]
-        self.channel = grpc.insecure_channel(self.server.endpoint, options=options)
+        self.channel = self.server.channel(options)
         return seconds
 
     def stop(self) -> None:
@@ -94,10 +98,38 @@ class Target:
         return float(found.group(1)) if found else None
 
 
-def etcd_target(release: EtcdRelease, data: Path, label: str = "") -> Target:
+@dataclass(frozen=True)
+class Security:
+    """What makes a server speak TLS and the generator trust it."""
+
+    flags: tuple[str, ...] = ()
+    authority: bytes | None = None
+    context: ssl.SSLContext | None = None
+
+    @classmethod
+    def with_tls(cls, directory: Path) -> Security:
+        """A certificate as most are, ECDSA on P-256, for both servers alike."""
+        authority = Authority()
+        cert, key = authority.issue("server", "127.0.0.1").write(directory, "server")
+        context = ssl.create_default_context(cadata=authority.certificate.decode())
+        context.set_alpn_protocols(["h2"])
+        flags = (f"--cert-file={cert}", f"--key-file={key}")
+        return cls(flags, authority.certificate, context)
+
+
+NO_SECURITY = Security()
+
+
+def etcd_target(
+    release: EtcdRelease, data: Path, label: str = "", security: Security = NO_SECURITY
+) -> Target:
     label = label or f"etcd {release.version}"
-    return Target(label, etcd_server(release, data, flags=SETTINGS))
+    flags = (*SETTINGS, *security.flags)
+    server = etcd_server(release, data, flags=flags, authority=security.authority)
+    return Target(label, server, security.context)
 
 
-def keydeck_target(data: Path) -> Target:
-    return Target("Keydeck", keydeck_server(data, flags=(*SETTINGS, "--log-level=warn")))
+def keydeck_target(data: Path, security: Security = NO_SECURITY) -> Target:
+    flags = (*SETTINGS, "--log-level=warn", *security.flags)
+    server = keydeck_server(data, flags=flags, authority=security.authority)
+    return Target("Keydeck", server, security.context)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hpack import Decoder, Encoder
 
 from bench import requests
-from bench.connection import ReplyFailed, _leaves_table
+from bench.connection import Address, ReplyFailed, _leaves_table
 from bench.frames import Script, deadline_blocks, header_blocks
 from bench.load import Swarm, percentile
 from bench.measures import Sample
 from bench.report import Figures, table
+from bench.targets import Security
 from kvserver.proto import rpc_pb2 as rpc
+from kvserver.tls import ServerTls, TlsSettings
+from kvserver.transport import Server
 from tests.compat.conftest import require
 from tests.support.etcd_binaries import find_etcd35
 from tests.support.servers_proc import etcd_server, running
+from tests.transport.running import Service
 
 
 def test_later_header_blocks_are_short_and_mean_the_same() -> None:
@@ -74,7 +80,7 @@ def test_table_gives_ratios_of_medians() -> None:
 @pytest.mark.e2e
 def test_replies_are_counted_and_errors_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
     with running(etcd_server(require(find_etcd35(), "3.5"), tmp_path / "data")) as server:
-        address = ("127.0.0.1", server.client_port)
+        address = Address("127.0.0.1", server.client_port)
         with Swarm(address, requests.PUT, 3) as swarm:
             swarm.prepare(requests.put_bodies(0, 100))
             assert swarm.run(4).calls == 100
@@ -82,3 +88,24 @@ def test_replies_are_counted_and_errors_refused(tmp_path) -> None:  # type: igno
             swarm.prepare([b""])
             with pytest.raises(ReplyFailed, match=r"grpc-status 3.*key is not provided"):
                 swarm.run(1)
+
+
+async def test_replies_over_tls_are_all_seen(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """A record that OpenSSL holds already is not announced by the socket again."""
+    security = Security.with_tls(tmp_path)
+    flags = dict(flag.removeprefix("--").split("=", 1) for flag in security.flags)
+    settings = TlsSettings(cert_file=flags["cert-file"], key_file=flags["key-file"])
+    service = Service()
+    server = Server(service.methods())
+    tls = ServerTls(settings, print)
+    _, port = await server.listen_tcp("127.0.0.1", 0, tls)
+
+    def load() -> int:
+        with Swarm(Address("127.0.0.1", port, security.context), "/pkg.Svc/Echo", 2) as swarm:
+            swarm.prepare([b"x" * 5000] * 200)
+            result = swarm.run(20)
+            assert result.data_bytes == 200 * 5005
+            return result.calls
+
+    assert await asyncio.to_thread(load) == 200
+    await server.drain(0)

@@ -14,6 +14,7 @@ import selectors
 import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -68,6 +69,8 @@ class ServerProcess:
     peer_port: int = 0
     initial_cluster: str = ""
     peer_scheme: str = "http"
+    authority: bytes | None = None
+    """Of its certificate, PEM, where clients have to use TLS; its flags name the files."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -88,7 +91,7 @@ class ServerProcess:
         return self.process.pid
 
     def arguments(self) -> list[str]:
-        client = f"http://127.0.0.1:{self.client_port}"
+        client = f"{'https' if self.authority else 'http'}://127.0.0.1:{self.client_port}"
         peer = self.peer_url
         return [
             *self.command,
@@ -154,7 +157,7 @@ class ServerProcess:
             socket.create_connection(("127.0.0.1", self.client_port), timeout=5).close()
         except OSError:
             return False
-        with grpc.insecure_channel(self.endpoint) as channel:
+        with self.channel() as channel:
             try:
                 services.KVStub(channel).Range(rpc.RangeRequest(key=b"health"), timeout=5)
             except grpc.RpcError:
@@ -162,12 +165,26 @@ class ServerProcess:
         return True
 
     def http_get(self, path: str) -> str:
-        connection = http.client.HTTPConnection("127.0.0.1", self.client_port, timeout=10)
+        connection = self._http_connection()
         try:
             connection.request("GET", path)
             return connection.getresponse().read().decode()
         finally:
             connection.close()
+
+    def channel(self, options: Sequence[tuple[str, object]] = ()) -> grpc.Channel:
+        if self.authority is None:
+            return grpc.insecure_channel(self.endpoint, options=options)
+        credentials = grpc.ssl_channel_credentials(self.authority)
+        return grpc.secure_channel(self.endpoint, credentials, options=options)
+
+    def _http_connection(self) -> http.client.HTTPConnection:
+        if self.authority is None:
+            return http.client.HTTPConnection("127.0.0.1", self.client_port, timeout=10)
+        context = ssl.create_default_context(cadata=self.authority.decode())
+        return http.client.HTTPSConnection(
+            "127.0.0.1", self.client_port, timeout=10, context=context
+        )
 
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
