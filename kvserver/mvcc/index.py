@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 from sortedcontainers import SortedList
 
@@ -122,14 +123,15 @@ class Index:
     def discard_some(self, count: int) -> bool:
         """For an index that nobody looks at any more: let about `count` keys of it go; True when
         nothing is left. A million at once hold the loop for a fifth of a second."""
-        for table in (self.newest, self.histories):
+        tables: tuple[dict[bytes, Any], ...] = (self.newest, self.histories, self.superseded)
+        for table in tables:
             for _ in range(min(count, len(table))):
                 table.popitem()
-        for keys in (self.live, self.dead, self.superseded):
+        for keys in (self.live, self.dead):
             for _ in range(min(count, len(keys))):
                 keys.pop()
         self.changes.clear()
-        return not (self.newest or self.histories or self.live or self.dead or self.superseded)
+        return not (any(tables) or self.live or self.dead)
 
     # Looking up one key
 
