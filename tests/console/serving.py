@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.servers import ROOT, free_ports
@@ -52,6 +54,16 @@ class Served:
         self.wait_until(lambda: "Ctrl-C stops it." in self.output())
         found = re.search(r"with the password\s+(\S+)", self.output())
         self.password = found[1] if found else None
+
+    @contextmanager
+    def database(self) -> Iterator[sqlite3.Connection]:
+        """The console's own, while it is stopped."""
+        connection = sqlite3.connect(self.data_dir / "console" / "console.sqlite3")
+        try:
+            with connection:
+                yield connection
+        finally:
+            connection.close()
 
     def output(self) -> str:
         return self._log.read_text(errors="replace")
