@@ -79,10 +79,16 @@ class ErrorPagesMiddleware:
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if isinstance(error, ClusterError):
-            return cluster_error(request, error, f"{request.method} {request.path}")
+            return cluster_error(request, error, _tried(request))
         if isinstance(error, SecretLost):
             return plain(request, "A secret cannot be read", str(error), 500)
         return None
+
+
+def _tried(request: HttpRequest) -> str:
+    """For views that leave their errors to the middleware."""
+    doing = "Opening" if request.method in {"GET", "HEAD"} else "Sending a form to"
+    return f"{doing} {request.path}"
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -110,7 +116,14 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def plain(request: HttpRequest, headline: str, text: str, status: int) -> HttpResponse:
-    context = {"title": headline, "headline": headline, "text": text, "status": status}
+    is_look = request.method in {"GET", "HEAD"}
+    context = {
+        "title": headline,
+        "headline": headline,
+        "text": text,
+        "status": status,
+        "retry": request.get_full_path() if status >= 500 and is_look else None,
+    }
     return render(request, "errors/plain.html", context, status=status)
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from console.gateway import Reader
 from console.models import Cluster
 from console.overview.health import Health, Member, assess
+
+_looks = ThreadPoolExecutor(8, thread_name_prefix="look")
+"""Looks that a page waits for with a limit."""
 
 SHARED_SECONDS = 1.0
 """An answer this young serves the next who asks: fifty open tabs cost what one does."""
@@ -56,6 +60,14 @@ class Sampler:
                 slot.snapshot = self._take(cluster, slot)
                 slot.taken_at = time.monotonic()
             return slot.snapshot
+
+    def within(self, cluster: Cluster, seconds: float) -> Snapshot | None:
+        """The members' state now, or None when it takes longer than that: the look goes on, and
+        who asks next has it sooner."""
+        try:
+            return _looks.submit(self.snapshot, cluster).result(seconds)
+        except TimeoutError:
+            return None
 
     def forget(self, cluster: Cluster) -> None:
         """The next look asks the members anew: something was just changed."""

@@ -39,6 +39,12 @@ def store(server: Server) -> Iterator[Store]:
     client.close()
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is: a page under test shows what its cluster says."""
+    monkeypatch.setattr("console.overview.views.PATIENCE_SECONDS", 60.0)
+
+
 @pytest.fixture
 def prefix() -> bytes:
     """A part of the keyspace that is this test's own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from django.urls import reverse
 
 from console.gateway import clients
 from console.models import AuditRow, Cluster
+from console.overview import sampler as sampling
 from console.overview.sampler import Sampler
 from console.roles import Role
 from tests.console.conftest import browser_of, make_account
@@ -175,3 +177,21 @@ def test_alarms_are_shown_from_status(as_viewer, store) -> None:
     finally:
         alarm(rpc_pb2.AlarmRequest.DEACTIVATE)
     assert "NOSPACE on 4d: writes are refused" in plain(text)
+
+
+def test_members_that_take_long_leave_the_page_its_shape(as_viewer, cluster, monkeypatch) -> None:
+    """Trap 15: the page does not wait for a member that says nothing."""
+    answered = threading.Event()
+    asked = sampling.Reader.members
+    monkeypatch.setattr(sampling.Reader, "members", lambda self: answered.wait(60) and asked(self))
+    monkeypatch.setattr("console.overview.views.PATIENCE_SECONDS", 0.01)
+    sampling.sampler.forget(cluster)
+    try:
+        text = as_viewer.get(reverse("overview", args=["one"])).text
+    finally:
+        answered.set()
+    assert "The members are being asked" in text
+    assert cluster.endpoints in text
+    for region in ("health-sentence", "figures", "member-rows"):
+        assert f'id="{region}"' in text  # what the socket fills
+    assert "1 of 1 healthy" in as_viewer.get(reverse("overview_live", args=["one"])).text
