@@ -114,6 +114,12 @@ SNAPSHOT_ANSWER_SECONDS = 300.0
 """After the last byte of a database: the other side makes a backend of it before it answers."""
 SNAPSHOT_LOG_HOLD_SECONDS = 30.0
 """The log is not compacted for so long after a database was sent: its receiver goes on from it."""
+PEER_KEPT_SECONDS_MAX = 4.0
+PEER_KEPT_PER_URL_MAX = 8
+"""Idle connections for short questions to other members, such as renewals of leases."""
+PEER_PROBE_SECONDS = 4.0
+PEER_PROBE_REPORT_SECONDS = 30.0
+CLOCK_DRIFT_SECONDS_WARN = 1.0
 PEER_HASH_SECONDS = 60.0
 """For another member's HashKV, which walks over its whole database in slices."""
 LOG_HELD_BYTES_MAX = 256 * 1024 * 1024

@@ -146,6 +146,12 @@ def timestamp(wall_seconds: float) -> str:
     return datetime.fromtimestamp(wall_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def seconds_of(text: str) -> float:
+    """The opposite of `timestamp`, for its form and for Go's with nanoseconds and an offset.
+    Raises ValueError."""
+    return datetime.fromisoformat(text).timestamp()
+
+
 def _caller(depth: int) -> str:
     frame = sys._getframe(depth)
     path = frame.f_code.co_filename

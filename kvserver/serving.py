@@ -137,6 +137,7 @@ class Serving:
             background=core.background,
             gate=gate,
             changes=self._changes,
+            network=network,
             health=health,
             transport=self.clients,
             methods=methods,

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from kvserver.errors import KeydeckError
+from kvserver.peers.kept import KeptConnections
 from kvserver.peers.tls import DialTls
 
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
@@ -60,12 +61,31 @@ class Exchange(asyncio.Protocol):
         self._body_bytes = 0
         self._drained: asyncio.Future[None] | None = None
         self._is_paused = False
+        self._is_lost = False
+        self._may_go_on = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether another request may follow on this connection."""
+        return self.is_ended_well and self._may_go_on and not self._is_lost
+
+    def renew(self) -> None:
+        """Another request on the same connection."""
+        self.answer = self._loop.create_future()
+        self.is_ended_well = self._may_go_on = False
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers, self._body, self._body_bytes = {}, [], 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self.received_bytes += len(data)
+        if self.is_ended_well:  # nobody has asked for anything
+            self.is_ended_well = False
+            if self.transport is not None:
+                self.transport.abort()
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -76,6 +96,7 @@ class Exchange(asyncio.Protocol):
             self.fail(cause if isinstance(cause, KeydeckError) else PeerUnreachable(str(error)))
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._is_lost = True
         self.resume_writing()
         if not self.answer.done():
             reason = str(error) if error else "the connection was closed"
@@ -107,6 +128,7 @@ class Exchange(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self.is_ended_well = True
+        self._may_go_on = bool(self._parser.should_keep_alive())
         if not self.answer.done():
             status = self._parser.get_status_code()
             self.answer.set_result(Answer(status, self._headers, b"".join(self._body)))
@@ -137,6 +159,7 @@ class HttpClient:
     def __init__(self, loop: asyncio.AbstractEventLoop, tls: DialTls | None = None) -> None:
         self._loop = loop
         self._tls = tls
+        self._kept = KeptConnections(loop, close)
 
     async def open(
         self,
@@ -192,20 +215,44 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         timeout_seconds: float = 5.0,
+        is_kept: bool = False,
     ) -> Answer:
-        """One request with a short body and a short answer. Raises `PeerUnreachable`."""
+        """One request with a short body and a short answer. Raises `PeerUnreachable`.
+
+        `is_kept`: on a connection that waits for the next one; only for what may be asked twice,
+        since the other side may close it at the very moment it is used again.
+        """
+        fields = {"Content-Length": str(len(body)), **(headers or {})}
+        data = request_head(url, method, path, fields) + body
         try:
             async with asyncio.timeout(timeout_seconds):
-                exchange = await self.open(url)
-                try:
-                    fields = {"Content-Length": str(len(body)), **(headers or {})}
-                    assert exchange.transport is not None
-                    exchange.transport.write(request_head(url, method, path, fields) + body)
-                    return await exchange.answer
-                finally:
-                    close(exchange)
+                kept = self._kept.take(url) if is_kept else None
+                if kept is not None:
+                    try:
+                        return await self._ask(kept, url, data, is_kept)
+                    except PeerUnreachable:
+                        pass  # closed under it
+                return await self._ask(await self.open(url), url, data, is_kept)
         except TimeoutError:
             raise PeerUnreachable(f"{method} {url}{path}: timed out") from None
+
+    async def _ask(self, exchange: Exchange, url: str, data: bytes, is_kept: bool) -> Answer:
+        try:
+            assert exchange.transport is not None
+            exchange.transport.write(data)
+            answer = await exchange.answer
+        except BaseException:
+            close(exchange)
+            raise
+        if is_kept:
+            self._kept.keep(url, exchange)
+        else:
+            close(exchange)
+        return answer
+
+    def stop(self) -> None:
+        """Let the connections go that wait for another request."""
+        self._kept.stop()
 
     async def upload(
         self,

@@ -15,7 +15,8 @@ from kvserver.limits import PEER_REDIAL_SECONDS
 from kvserver.logs import Logger
 from kvserver.membership.ids import format_id
 from kvserver.peers.client import Exchange, HttpClient, PeerUnreachable, close, request_head
-from kvserver.peers.frames import AppendReader, MessageReader
+from kvserver.peers.figures import LinkFigures
+from kvserver.peers.frames import AppendReader, MessageReader, StreamError
 from kvserver.peers.identity import Identity, minor_version
 from kvserver.raft import Message
 
@@ -70,6 +71,7 @@ class Dialler:
         on_down: Callable[[str], None],
         on_removed: Callable[[], None],
         log: Logger,
+        figures: LinkFigures | None = None,
     ) -> None:
         self._loop = loop
         self._client = client
@@ -82,6 +84,7 @@ class Dialler:
         self._on_up = on_up
         self._on_down = on_down
         self._on_removed = on_removed
+        self._figures = figures or LinkFigures()
         self._log = log
         self._exchange: Exchange | None = None
         self._task = loop.create_task(self._run())
@@ -97,6 +100,8 @@ class Dialler:
                 self._on_removed()
                 return
             except KeydeckError as error:
+                if isinstance(error, StreamError):
+                    self._figures.received_failures += 1
                 self._urls.failed()
                 self._on_down(f"{self._kind} stream: {error}")
             await asyncio.sleep(PEER_REDIAL_SECONDS)
@@ -140,9 +145,10 @@ class Dialler:
             reader = AppendReader(self._peer_id, self._identity.member_id)
         else:
             reader = MessageReader()
-        receive = self._receive
+        receive, figures = self._receive, self._figures
 
         def take(data: bytes) -> None:
+            figures.received_bytes += len(data)
             messages = reader.feed(data)
             if messages:
                 receive(messages)

@@ -25,10 +25,12 @@ from kvserver.membership.ids import format_id
 from kvserver.membership.types import Member
 from kvserver.peers.client import HttpClient
 from kvserver.peers.dialler import Dialler, Urls
+from kvserver.peers.figures import LinkFigures
 from kvserver.peers.frames import EntryCache
 from kvserver.peers.identity import Identity, RefusedPeer
 from kvserver.peers.peer import Peer
 from kvserver.peers.pipeline import Pipeline
+from kvserver.peers.prober import Prober
 from kvserver.peers.tls import DialTls
 from kvserver.raft import Message, MessageType
 
@@ -79,6 +81,9 @@ class PeerNetwork:
         """Fills and sends a SNAPSHOT message; reports how that ended itself."""
         self.on_link: Callable[[], None] = lambda: None
         """Called when a link has come up."""
+        self.figures: dict[int, LinkFigures] = {}
+        """By member id, those aside that we only answer."""
+        self._prober = Prober(loop, clock, self.client, self.peers, log)
         self._loop = loop
         self._clock = clock
         self._raft = raft
@@ -99,10 +104,13 @@ class PeerNetwork:
     # -- who there is
 
     def start(self) -> None:
+        self._prober.start()
         self._timer = self._loop.call_later(PEER_HEARTBEAT_SECONDS, self._heartbeat)
 
     def stop(self) -> None:
         self._is_stopped = True
+        self._prober.stop()
+        self.client.stop()
         if self._timer is not None:
             self._timer.cancel()
         for number in list(self._peers):
@@ -141,6 +149,7 @@ class PeerNetwork:
             self._make_dialler,
             self._make_pipeline,
             self._stuck_heartbeats_max,
+            self.figures_of(number),
         )
 
     def _make_dialler(self, peer: Peer, kind: str) -> Dialler:
@@ -156,6 +165,7 @@ class PeerNetwork:
             on_up=peer.up,
             on_down=peer.down,
             on_removed=self._on_removed,
+            figures=peer.figures,
             log=self._log,
         )
 
@@ -168,10 +178,18 @@ class PeerNetwork:
             on_up=peer.up,
             on_failed=peer.failed,
             on_removed=self._on_removed,
+            figures=peer.figures,
         )
+
+    def figures_of(self, number: int) -> LinkFigures:
+        """What is counted about a member, now or before it went."""
+        return self.figures.setdefault(number, LinkFigures())
 
     def peer(self, number: int) -> Peer | None:
         return self._peers.get(number)
+
+    def peers(self) -> list[Peer]:
+        return list(self._peers.values())
 
     # -- out
 
@@ -236,11 +254,14 @@ class PeerNetwork:
             on_up=lambda: None,
             on_failed=lambda reason: None,
             on_removed=self._on_removed,
+            figures=LinkFigures(),
         )
         self._remotes[number] = Remote(found, pipeline)
 
-    def receive(self, message: Message) -> None:
+    def receive(self, message: Message, size_bytes: int = 0) -> None:
         """One message that came by POST."""
+        if message.from_ in self._peers:
+            self.figures_of(message.from_).received_bytes += size_bytes
         self._raft.receive((message,))
 
     # -- the links
@@ -261,6 +282,7 @@ class PeerNetwork:
     # -- what peers tell (peer.Events)
 
     def dropped(self, peer_id: int) -> None:
+        self.figures_of(peer_id).sent_failures += 1
         if not self._is_stopped:
             self._loop.call_soon(self._raft.report_unreachable, peer_id)
 
@@ -271,6 +293,7 @@ class PeerNetwork:
             self._log.info("peer became active", peer_id=format_id(peer_id))
             self.on_link()
         else:
+            self.figures_of(peer_id).disconnects += 1
             self._log.warn("peer became inactive", peer_id=format_id(peer_id), error=reason)
 
     def unreachable(self, peer_id: int, reason: str) -> None:

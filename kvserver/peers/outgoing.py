@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from kvserver.limits import PEER_STREAM_BYTES_MAX, PEER_STREAM_MESSAGES_MAX
+from kvserver.peers.figures import LinkFigures
 from kvserver.raft import Message
 
 CHUNK_BYTES_MAX = 1024 * 1024
@@ -29,8 +30,14 @@ class Writer(Protocol):
 class OutgoingStream:
     """What we write to one member on one stream."""
 
-    def __init__(self, writer: Writer, on_closed: Callable[[OutgoingStream, int], None]) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        on_closed: Callable[[OutgoingStream, int], None],
+        figures: LinkFigures | None = None,
+    ) -> None:
         """`on_closed(stream, messages lost)` is called once, however the stream ends."""
+        self._figures = figures or LinkFigures()
         self._writer = writer
         self._on_closed = on_closed
         self._frames: list[bytes] = []
@@ -93,7 +100,9 @@ class OutgoingStream:
                     self._wanted = asyncio.get_running_loop().create_future()
                     await self._wanted
                     continue
-                yield self._take()
+                data = self._take()
+                self._figures.sent_bytes += len(data)
+                yield data
         finally:
             self.close()
 

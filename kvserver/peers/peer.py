@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from kvserver.peers.dialler import Dialler, Urls
+from kvserver.peers.figures import LinkFigures
 from kvserver.peers.frames import AppendWriter, EntryCache, MessageWriter
 from kvserver.peers.outgoing import OutgoingStream
 from kvserver.peers.pipeline import Pipeline
@@ -43,10 +44,12 @@ class Peer:
         make_dialler: Callable[[Peer, str], Dialler],
         make_pipeline: Callable[[Peer], Pipeline],
         stuck_heartbeats_max: int,
+        figures: LinkFigures | None = None,
     ) -> None:
         """`stuck_heartbeats_max`: so many in a row that could not leave end a stream."""
         self.id = peer_id
         self.urls = urls
+        self.figures = figures or LinkFigures()
         self.active_since: float | None = None
         self._cache = cache
         self._events = events
@@ -70,7 +73,9 @@ class Peer:
         if older is not None:
             older.close()
         writer = AppendWriter(self._cache) if kind == APPENDS else MessageWriter(self._cache)
-        stream = OutgoingStream(writer, lambda stream, lost: self._detached(kind, stream, lost))
+        stream = OutgoingStream(
+            writer, lambda stream, lost: self._detached(kind, stream, lost), self.figures
+        )
         self._streams[kind] = stream
         stream.send_heartbeat()
         self.up()

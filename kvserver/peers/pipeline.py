@@ -11,6 +11,7 @@ from kvserver.errors import KeydeckError
 from kvserver.limits import PEER_PIPELINE_MESSAGES_MAX, PEER_PIPELINE_WORKERS
 from kvserver.peers.client import HttpClient
 from kvserver.peers.dialler import Urls
+from kvserver.peers.figures import LinkFigures
 from kvserver.peers.identity import Identity
 from kvserver.raft import Message
 from kvserver.raft.codec import encode_message
@@ -31,6 +32,7 @@ class Pipeline:
         on_up: Callable[[], None],
         on_failed: Callable[[str], None],
         on_removed: Callable[[], None],
+        figures: LinkFigures,
     ) -> None:
         self._loop = loop
         self._client = client
@@ -39,6 +41,7 @@ class Pipeline:
         self._on_up = on_up
         self._on_failed = on_failed
         self._on_removed = on_removed
+        self._figures = figures
         self._queue: deque[Message] = deque()
         self._workers: set[asyncio.Task[None]] = set()
 
@@ -72,10 +75,10 @@ class Pipeline:
             "Content-Type": "application/protobuf",
             **self._identity.request_headers(),
         }
-        answer = await self._client.request(
-            self._urls.current(), "POST", "/raft", headers, encode_message(message)
-        )
+        body = encode_message(message)
+        answer = await self._client.request(self._urls.current(), "POST", "/raft", headers, body)
         if answer.status == 204:
+            self._figures.sent_bytes += len(body)
             self._on_up()
         elif answer.status == 403 and REMOVED_TEXT in answer.text:
             self._on_removed()

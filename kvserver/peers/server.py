@@ -87,7 +87,7 @@ class RaftHttp:
         if message.to and message.to != network.identity.member_id:
             raise RefusedPeer(500, "error processing raft message")
         network.note_remote(message.from_, request.headers.get("x-peerurls", ""))
-        network.receive(message)
+        network.receive(message, len(request.body))
         return self._taken()
 
     def _taken(self) -> HttpResponse:

@@ -93,22 +93,34 @@ class SnapshotReceiver:
         self._network.check_sender(message.from_)
         snapshot = message.snapshot
         assert snapshot is not None
-        async with self._lock:
-            with tempfile.NamedTemporaryFile(
-                prefix=TEMPORARY_PREFIX, dir=self._directory, buffering=0
-            ) as file:
-                await self._write(file, first, request)
-                size = file.tell()
-                self._log.info(
-                    "received a database snapshot",
-                    sender=format_id(message.from_),
-                    snapshot_index=snapshot.index,
-                    size=size,
-                )
-                await self._convert(file.fileno(), size, snapshot)
+        figures, started = self._network.figures_of(message.from_).received, self._loop.time()
+        figures.begin()
+        is_received = False
+        try:
+            async with self._lock:
+                await self._take(request, first, message.from_, snapshot)
+            is_received = True
+        finally:
+            figures.end(is_received, self._loop.time() - started)
         self._network.receive(message)
         cluster = format_id(self._network.identity.cluster_id)
         return HttpResponse(204, {"X-Etcd-Cluster-ID": cluster})
+
+    async def _take(
+        self, request: HttpRequest, first: bytes, sender: int, snapshot: Snapshot
+    ) -> None:
+        with tempfile.NamedTemporaryFile(
+            prefix=TEMPORARY_PREFIX, dir=self._directory, buffering=0
+        ) as file:
+            await self._write(file, first, request)
+            size = file.tell()
+            self._log.info(
+                "received a database snapshot",
+                sender=format_id(sender),
+                snapshot_index=snapshot.index,
+                size=size,
+            )
+            await self._convert(file.fileno(), size, snapshot)
 
     async def _write(self, file: Any, first: bytes, request: HttpRequest) -> None:
         assert request.chunks is not None

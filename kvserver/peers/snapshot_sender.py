@@ -86,6 +86,9 @@ class SnapshotSender:
 
     async def _run(self, peer: Peer, message: Message) -> None:
         hold_seconds = 0.0
+        figures, started = peer.figures.sent, self._loop.time()
+        figures.begin()
+        is_sent = False
         try:
             await self._send(peer, message)
         except (KeydeckError, OSError) as error:
@@ -97,10 +100,12 @@ class SnapshotSender:
             self._state.report_unreachable(peer.id)
             self._state.report_snapshot(peer.id, False)
         else:
+            is_sent = True
             hold_seconds = SNAPSHOT_LOG_HOLD_SECONDS
             peer.up()
             self._state.report_snapshot(peer.id, True)
         finally:
+            figures.end(is_sent, self._loop.time() - started)
             self._loop.call_later(hold_seconds, self._state.release_log)
 
     async def _send(self, peer: Peer, message: Message) -> None:

@@ -116,7 +116,9 @@ class VersionMonitor:
             return SERVER_VERSION
         for url in member.peer_urls:
             try:
-                answer = await self._client.request(url, "GET", "/version", timeout_seconds=2.0)
+                answer = await self._client.request(
+                    url, "GET", "/version", timeout_seconds=2.0, is_kept=True
+                )
                 found = json.loads(answer.body)["etcdserver"]
             except (KeydeckError, ValueError, KeyError, TypeError):
                 continue

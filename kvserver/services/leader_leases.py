@@ -55,7 +55,9 @@ class ForwardedLeases:
             leader = member.membership.get(member.leader)
             for url in leader.peer_urls if leader else ():
                 try:
-                    answer = await self._network.client.request(url, "POST", path, PROTOBUF, body)
+                    answer = await self._network.client.request(
+                        url, "POST", path, PROTOBUF, body, is_kept=True
+                    )
                 except KeydeckError:
                     continue
                 if answer.status in (200, 404):

@@ -25,7 +25,17 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": set(),
     "interchange": BASE | {"datadir", "fs", "logs", "membership", "mvcc", "raft", "snap", "wal"},
     "peers": BASE
-    | {"clock", "interchange", "logs", "membership", "mvcc", "raft", "snap", "transport"},
+    | {
+        "clock",
+        "interchange",
+        "logs",
+        "membership",
+        "metrics",
+        "mvcc",
+        "raft",
+        "snap",
+        "transport",
+    },
     "client": {"proto", "errors", "clock", "interchange"},
     "runtime": BASE
     | {

@@ -55,6 +55,40 @@ def test_every_member_takes_writes_and_reads_what_others_wrote(cluster: Cluster)
     assert follower.lease.LeaseTimeToLive(unknown_request, timeout=10).TTL == -1
 
 
+def test_links_are_measured(cluster: Cluster) -> None:
+    """Case 18 of spec/peer.md and spec/observability.md §2.5: the label is the member's id."""
+    ours = cluster[0]
+    cluster.wait_equal(ours.put(b"k", b"v"))
+    second, third = (f"{member.status().header.member_id:x}" for member in cluster.members[1:])
+    ids = (second, third)
+    own = f"{ours.status().header.member_id:x}"
+
+    def figures() -> dict[str, float]:
+        lines = ours.process.http_get("/metrics").splitlines()
+        pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, _, value in pairs}
+
+    probed = [f'etcd_network_peer_round_trip_time_seconds_count{{To="{number}"}}' for number in ids]
+    wait_until(lambda: all(figures().get(name) for name in probed), 20, "both peers are probed")
+    found = figures()
+    for number in ids:
+        assert found[f'etcd_network_peer_sent_bytes_total{{To="{number}"}}'] > 0
+        assert found[f'etcd_network_peer_received_bytes_total{{From="{number}"}}'] > 0
+        assert found[f'etcd_network_active_peers{{Local="{own}",Remote="{number}"}}'] == 1
+        assert found[f'etcd_network_known_peers{{Local="{own}",Remote="{number}"}}'] == 1
+    cluster[1].process.kill()
+    lost = f'Local="{own}",Remote="{second}"'
+
+    def is_counted() -> bool:
+        now = figures()
+        return bool(
+            now[f"etcd_network_disconnected_peers_total{{{lost}}}"]
+            and not now[f"etcd_network_active_peers{{{lost}}}"]
+        )
+
+    wait_until(is_counted, 20, "the loss is counted")
+
+
 class Writer(threading.Thread):
     """Puts through one member until told to stop, and keeps the book of what was acknowledged."""
 

@@ -15,6 +15,7 @@ from kvserver.services.metrics.disk import register_disk
 from kvserver.services.metrics.grpc import register_grpc, register_handling_times
 from kvserver.services.metrics.leases import register_leases
 from kvserver.services.metrics.mvcc import register_mvcc
+from kvserver.services.metrics.peers import register_peers
 from kvserver.services.metrics.process import register_process
 from kvserver.services.metrics.server import (
     register_apply_times,
@@ -26,6 +27,7 @@ from kvserver.transport import Method
 from kvserver.transport import Server as Transport
 
 if TYPE_CHECKING:
+    from kvserver.peers.network import PeerNetwork
     from kvserver.runtime.background import Background
     from kvserver.runtime.duties import Duties
     from kvserver.runtime.member_loop import MemberLoop
@@ -44,6 +46,7 @@ def register_metrics(
     background: Background,
     gate: Gate,
     changes: MemberChanges,
+    network: PeerNetwork,
     health: HealthCounters,
     transport: Transport,
     methods: Sequence[Method],
@@ -56,6 +59,7 @@ def register_metrics(
     register_mvcc(registry, member, storage)
     register_leases(registry, member)
     register_work(registry, background)
+    register_peers(registry, network)
     register_process(registry)
     register_grpc(registry, transport, methods)
     registry.single(
