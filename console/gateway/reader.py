@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from console.gateway import wire
@@ -97,6 +97,27 @@ class Reader:
         answer = self._range(rpc_pb2.RangeRequest(key=key, revision=revision))
         found = wire.key(answer.kvs[0], has_value=True) if answer.kvs else None
         return found, answer.header.revision
+
+    def keys_at(self, keys: Sequence[bytes], revision: int) -> list[Key | None]:
+        """Several keys as of one revision, in one read-only txn (spec/kv.md T6); in more where
+        they would not fit one message."""
+        reads = [
+            rpc_pb2.RequestOp(
+                request_range=rpc_pb2.RangeRequest(
+                    key=key, revision=revision, serializable=self.is_serializable
+                )
+            )
+            for key in keys
+        ]
+        try:
+            answer = self._read(lambda stubs: stubs.kv.Txn, rpc_pb2.TxnRequest(success=reads))
+        except TooLarge:
+            if len(keys) == 1:
+                raise
+            half = len(keys) // 2
+            return self.keys_at(keys[:half], revision) + self.keys_at(keys[half:], revision)
+        found = [one.response_range.kvs for one in answer.responses]
+        return [wire.key(kvs[0], has_value=True) if kvs else None for kvs in found]
 
     def newest_revision(self, keys: KeyRange) -> int:
         """The store's newest revision, asked over a range the connection may read. (The header of

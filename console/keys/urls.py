@@ -4,6 +4,8 @@ from django.urls import path
 
 from console.keys import (
     views_copy,
+    views_export,
+    views_import,
     views_key,
     views_list,
     views_range,
@@ -23,6 +25,8 @@ pages = [
     path("/key/delete", views_write.delete_key, name="delete_key"),
     path("/key/rename", views_copy.rename_key, name="rename_key"),
     path("/key/duplicate", views_copy.duplicate_key, name="duplicate_key"),
+    path("/keys/export", views_export.export, name="export_keys"),
+    path("/keys/import", views_import.import_keys, name="import_keys"),
     path("/keys/delete", views_range.delete_range, name="delete_range"),
     path("/keys/rewind", views_range.rewind, name="rewind"),
     path("/key/undo", views_write.undo_put, name="undo_put"),

@@ -6,6 +6,7 @@ from hashlib import blake2s
 
 from django import template
 from django.template import Context
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
@@ -126,6 +127,14 @@ def key_url(
 @register.simple_tag(takes_context=True)
 def prefix_url(context: Context, cluster: Cluster, prefix: bytes) -> str:
     return addresses.list_url(cluster, prefix, lens=context.get("lens"))
+
+
+@register.simple_tag(takes_context=True)
+def export_url(context: Context, kind: str) -> str:
+    """The listed range as a file."""
+    path = reverse("export_keys", args=[context["cluster"].slug])
+    lens = {n: v for n, v in context["lens"].params().items() if n != "sep"}
+    return addresses.query_url(path, prefix=show_bytes(context["prefix"]), format=kind, **lens)
 
 
 @register.simple_tag

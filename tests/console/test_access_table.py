@@ -35,6 +35,8 @@ RULES: dict[str, tuple[Who | Role, bool]] = {
     "delete_key": (Role.EDITOR, True),
     "rename_key": (Role.EDITOR, True),
     "duplicate_key": (Role.EDITOR, True),
+    "export_keys": (Role.VIEWER, False),
+    "import_keys": (Role.EDITOR, True),
     "delete_range": (Role.EDITOR, True),
     "rewind": (Role.EDITOR, True),
     "undo_put": (Role.EDITOR, True),

@@ -27,6 +27,7 @@ PURE = [
     "keys/decoders.py",
     "keys/diff.py",
     "keys/draft.py",
+    "keys/interchange.py",
     "keys/lens.py",
     "keys/paging.py",
     "keys/rewind.py",
