@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
@@ -55,8 +56,25 @@ def cut_short(why: str, kind: str) -> bytes:
 def _written(fields: dict[str, Any], kind: str) -> bytes:
     if kind == "ndjson":
         return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
-    text: str = yaml.safe_dump([fields], allow_unicode=True, sort_keys=False, width=2**20)
+    text: str = yaml.dump(
+        [fields], Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=2**20
+    )
     return text.encode()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lines of text stand as lines, and what YAML would take for a line's end is escaped."""
+
+
+def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if UNSAFE.search(text) else "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+UNSAFE = re.compile(
+    "[^\n\t -~\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u2028\u2029\ufeff]"
+)
+_Dumper.add_representer(str, _quoted)
 
 
 def _fields(key: Key) -> dict[str, Any]:
