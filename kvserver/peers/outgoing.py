@@ -46,7 +46,7 @@ class OutgoingStream:
         self._wanted: asyncio.Future[None] | None = None
         self._is_closed = False
         self.stuck_heartbeats = 0
-        """Link heartbeats in a row that found the queue still full of the last one's."""
+        """Link heartbeats in a row that found a queue of which nothing had left meanwhile."""
 
     @property
     def queued_messages(self) -> int:
@@ -107,6 +107,7 @@ class OutgoingStream:
             self.close()
 
     def _take(self) -> bytes:
+        self.stuck_heartbeats = 0  # slow is not stuck
         frames = self._frames
         if self._bytes <= CHUNK_BYTES_MAX:
             data = b"".join(frames)

@@ -12,7 +12,7 @@ from kvserver.membership.legacy_image import decode_legacy_image, encode_legacy_
 from kvserver.mvcc.backend.memory import MemoryBackend
 from kvserver.peers.frames import EntryCache, MessageReader, MessageWriter
 from kvserver.peers.network import is_peer_url, without_stale_acknowledgements
-from kvserver.peers.outgoing import OutgoingStream
+from kvserver.peers.outgoing import CHUNK_BYTES_MAX, OutgoingStream
 from kvserver.peers.versions import is_downgraded, next_version
 from kvserver.raft import Entry, EntryType, Message, MessageType
 
@@ -97,6 +97,21 @@ def test_heartbeats_notice_a_link_that_takes_nothing() -> None:
     for number in range(1, 4):
         stream.send_heartbeat()
         assert stream.stuck_heartbeats == number
+
+
+async def test_a_link_that_is_slow_is_not_stuck() -> None:
+    """Its queue is never empty when a heartbeat looks, but something leaves in between."""
+    stream = make_stream(Lost())
+    body = stream.body()
+    for _ in range(20):
+        stream.send(appended(CHUNK_BYTES_MAX))
+        stream.send(appended(CHUNK_BYTES_MAX))
+        await anext(body)
+        stream.send_heartbeat()
+        assert stream.stuck_heartbeats == 1
+    for _ in range(3):
+        stream.send_heartbeat()
+    assert stream.stuck_heartbeats == 4
 
 
 def test_only_the_last_acknowledgement_leaves() -> None:

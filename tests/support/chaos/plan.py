@@ -10,7 +10,7 @@ from tests.support.chaos.replacement import Replace
 
 FAULTS_MAX = 3
 REPLACE_CHANCE = 0.08
-FULL_DISK_CHANCE = 0.1
+FULL_DISK_CHANCE = 0.06
 
 
 @dataclass(frozen=True, slots=True)

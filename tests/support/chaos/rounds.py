@@ -6,9 +6,11 @@ import itertools
 import random
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
+from typing import TypeVar
 
 import grpc
 
@@ -33,6 +35,7 @@ AFTER_SECONDS = 0.5
 FORGOTTEN_SECONDS = 60.0
 """A call of unknown outcome of an earlier round is not expected to happen any more."""
 EVERYTHING = (b"\0", b"\0")
+T = TypeVar("T")
 
 
 @dataclass
@@ -121,7 +124,8 @@ class Rounds:
 
     def _start(self) -> Start:
         """Everything as it is now. Whatever comes later has a higher revision."""
-        answer = self.cluster.members[0].kv.Range(_read_all(), timeout=CLIENT_SECONDS_MAX)
+        kv = self.cluster.members[0].kv
+        answer = self._patiently(partial(kv.Range, _read_all(), timeout=CLIENT_SECONDS_MAX))
         return Start(int(answer.header.revision), list(answer.kvs))
 
     def _break(self, scene: Scene, plan: Sequence[Planned]) -> None:
@@ -167,7 +171,8 @@ class Rounds:
         last = 0
         for member in self.cluster.members:
             invoked = self.book.now()
-            answer = member.kv.Range(_read_all(), timeout=CLIENT_SECONDS_MAX)
+            kv = member.kv
+            answer = self._patiently(partial(kv.Range, _read_all(), timeout=CLIENT_SECONDS_MAX))
             completed = self.book.now()
             self.book.add(Operation("last", member.label, _read_all(), invoked, completed, answer))
             last = max(last, int(answer.header.revision))
@@ -186,7 +191,9 @@ class Rounds:
         operations = self.book.take()
         everything = [*self._doubtful, *operations]
         logs = {
-            member.label: read_log(member.stubs(), start.revision + 1, last, CLIENT_SECONDS_MAX)
+            member.label: self._patiently(
+                partial(read_log, member.stubs(), start.revision + 1, last, CLIENT_SECONDS_MAX)
+            )
             for member in self.cluster.members
         }
         hashes = {member.label: self._hash(member, last) for member in self.cluster.members}
@@ -204,12 +211,21 @@ class Rounds:
         horizon = self.book.now() - FORGOTTEN_SECONDS
         self._doubtful = [each for each in everything if each.is_unknown and each.invoked > horizon]
 
-    def _hash(self, member: object, revision: int) -> int:
-        def known() -> bool:
-            return int(member.status().header.revision) >= revision  # type: ignore[attr-defined]
+    def _hash(self, member: ChaosMember, revision: int) -> int:
+        """All of its log up to `revision` was read, so it has that; who has not would refuse."""
+        return int(self._patiently(lambda: member.hash_kv(revision))[0])
 
-        self._wait_for(known, "the member has the last revision")
-        return int(member.hash_kv(revision)[0])  # type: ignore[attr-defined]
+    def _patiently(self, read: Callable[[], T]) -> T:
+        """Reads by the harness itself, which a busy machine may make wait."""
+        found: list[T] = []
+
+        def is_done() -> bool:
+            with suppress(grpc.RpcError):
+                found.append(read())
+            return bool(found)
+
+        self._wait_for(is_done, "a read is answered")
+        return found[0]
 
     def _wait_for(self, condition: Callable[[], bool], what: str) -> None:
         wait_until(condition, SERVE_SECONDS_MAX, what)
