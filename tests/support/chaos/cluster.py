@@ -65,6 +65,7 @@ class ChaosMember(ClusterMember):
     is_etcd: bool = False
     disk: Path | None = None
     """Its own small file system, when there is one."""
+    _log_read: int = 0
 
     __eq__ = object.__eq__  # one process is no other, whatever their fields say
     __hash__ = object.__hash__
@@ -102,6 +103,16 @@ class ChaosMember(ClusterMember):
             return False
         finally:
             connection.close()
+
+    def new_log_lines(self) -> list[str]:
+        """What it has logged since this was asked last."""
+        if not self.process.log_path.exists():
+            return []
+        with self.process.log_path.open("rb") as file:
+            file.seek(self._log_read)
+            data = file.read()
+        self._log_read += len(data)
+        return data.decode(errors="replace").splitlines()
 
     def asked(self) -> rpc.StatusResponse | None:
         """Its status, or None when it does not answer soon."""

@@ -16,7 +16,7 @@ import grpc
 
 from kvserver.proto import rpc_pb2 as rpc
 from tests.support.chaos.cluster import ChaosCluster, ChaosMember
-from tests.support.chaos.faults import Scene
+from tests.support.chaos.faults import FullDisk, Scene
 from tests.support.chaos.leases import Lessee
 from tests.support.chaos.load import READS, Book, Caller, Client, start_clients
 from tests.support.chaos.plan import Planned
@@ -87,6 +87,8 @@ class Rounds:
             self._run(plan, result)
         except (AssertionError, grpc.RpcError) as error:
             result.violations.append(f"the round did not come to its end: {error}")
+        for member in self.cluster.members:
+            result.violations.extend(_complaints(member, result))
         result.seconds = monotonic() - began
         return result
 
@@ -229,6 +231,19 @@ class Rounds:
 
     def _wait_for(self, condition: Callable[[], bool], what: str) -> None:
         wait_until(condition, SERVE_SECONDS_MAX, what)
+
+
+def _complaints(member: ChaosMember, result: RoundResult) -> list[str]:
+    """What a member says of itself that none may: nothing broke that this could come from."""
+    has_full_disk = any(
+        isinstance(each.fault, FullDisk) and member in each.fault.victims for each in result.plan
+    )
+    found = []
+    for line in member.new_log_lines():
+        is_fatal = '"level":"fatal"' in line or '"level":"panic"' in line
+        if "Traceback" in line or (is_fatal and not has_full_disk):
+            found.append(f"{member.label} logged: {line}")
+    return found
 
 
 def _read_all() -> rpc.RangeRequest:
