@@ -28,3 +28,8 @@ class SystemClock:
 def utc(wall_seconds: float) -> datetime:
     """A wall time as those libraries want it that speak of dates."""
     return datetime.fromtimestamp(wall_seconds, UTC)
+
+
+def local(wall_seconds: float) -> datetime:
+    """The same as the clock on this machine's wall shows it."""
+    return datetime.fromtimestamp(wall_seconds)

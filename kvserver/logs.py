@@ -4,7 +4,7 @@
 
 A `Logger` is a value that is passed around; there is no global one. Each line is one write and is
 flushed, because scripts wait for lines (verification: run-time contract). Safe from any thread:
-one `write` call per line, under a lock.
+one `write` call per line. Log files, and how they are rotated, are in `log_files.py`.
 
 Secrets: callers never pass passwords or tokens as fields.
 """
@@ -15,13 +15,11 @@ import json
 import os
 import socket
 import sys
-import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, Protocol
 
-from kvserver.clock import Clock, SystemClock
+from kvserver.clock import Clock, SystemClock, utc
 
 PACKAGE_DIRECTORY = os.path.dirname(os.path.abspath(__file__)) + os.sep
 LINES_PER_SECOND_FIRST = 100
@@ -143,7 +141,7 @@ class _Sampler:
 
 
 def timestamp(wall_seconds: float) -> str:
-    return datetime.fromtimestamp(wall_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return utc(wall_seconds).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def seconds_of(text: str) -> float:
@@ -179,59 +177,6 @@ class StreamSink:
 
     def close(self) -> None:
         """The descriptor is not ours."""
-
-
-class FileSink:
-    """A file that is appended to; with `bytes_max` it is rotated when it would grow beyond."""
-
-    def __init__(
-        self, path: str, bytes_max: int = 0, backups_max: int = 0, clock: Clock | None = None
-    ) -> None:
-        self._clock = clock or SystemClock()
-        self._path = path
-        self._bytes_max = bytes_max
-        self._backups_max = backups_max
-        self._lock = threading.Lock()
-        self._open()
-
-    def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._descriptor = os.open(self._path, flags, 0o600)
-        self._size = os.fstat(self._descriptor).st_size
-
-    def write(self, line: str) -> None:
-        data = line.encode("utf-8", "backslashreplace")
-        with self._lock:
-            if self._bytes_max and self._size and self._size + len(data) > self._bytes_max:
-                self._rotate()
-            try:
-                self._size += os.write(self._descriptor, data)
-            except OSError:
-                # A full disk must not end the server by way of its log.
-                return
-
-    def _rotate(self) -> None:
-        os.close(self._descriptor)
-        stem, suffix = os.path.splitext(self._path)
-        stamp = timestamp(self._clock.wall()).removesuffix("Z").replace(":", "-")
-        os.rename(self._path, f"{stem}-{stamp}{suffix}")
-        self._open()
-        if self._backups_max:
-            for old in self._backups()[: -self._backups_max]:
-                os.unlink(old)
-
-    def _backups(self) -> list[str]:
-        directory = os.path.dirname(self._path) or "."
-        stem, suffix = os.path.splitext(os.path.basename(self._path))
-        found = [
-            name
-            for name in os.listdir(directory)
-            if name.startswith(stem + "-") and name.endswith(suffix)
-        ]
-        return [os.path.join(directory, name) for name in sorted(found)]
-
-    def close(self) -> None:
-        os.close(self._descriptor)
 
 
 class JournalSink:

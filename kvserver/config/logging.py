@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from kvserver.config.config import Config
 from kvserver.config.errors import ConfigError
-from kvserver.logs import FORMATS, LEVELS, FileSink, JournalSink, Logger, Sink, StreamSink
+from kvserver.log_files import FileSink, Rotation
+from kvserver.logs import FORMATS, LEVELS, JournalSink, Logger, Sink, StreamSink
 
 STREAMS = {"default": 2, "stderr": 2, "stdout": 1}
 NOTHING = "/dev/null"
 JOURNAL = "systemd/journal"
+MEGABYTES_MAX = 100
+"""Where the configuration names no size."""
 _MEGABYTE = 1 << 20
 _ROTATION_TYPES = {
     "maxsize": int,
@@ -31,25 +34,20 @@ def make_logger(config: Config) -> Logger:
     return Logger(sinks, LEVELS[config.log_level], FORMATS[config.log_format])
 
 
-def _sink(output: str, rotation: dict[str, Any]) -> Sink:
+def _sink(output: str, rotation: Rotation) -> Sink:
     if output in STREAMS:
         return StreamSink(STREAMS[output])
     if output == JOURNAL:
         return JournalSink()
     try:
-        if not rotation:
-            return FileSink(output)
-        return FileSink(
-            output, rotation.get("maxsize", 100) * _MEGABYTE, rotation.get("maxbackups", 0)
-        )
+        return FileSink(output, rotation)
     except OSError as error:
         raise ConfigError(f"cannot open the log output {output!r}: {error.strerror}") from None
 
 
-def _rotation(config: Config) -> dict[str, Any]:
-    """Empty when rotation is off."""
+def _rotation(config: Config) -> Rotation:
     if not config.enable_log_rotation:
-        return {}
+        return Rotation()
     files = [o for o in config.log_outputs if o not in STREAMS and o not in (NOTHING, JOURNAL)]
     if len(files) != 1:
         raise ConfigError(
@@ -69,7 +67,13 @@ def _rotation(config: Config) -> dict[str, Any]:
             not isinstance(value, wanted) or isinstance(value, bool) is not (wanted is bool)
         ):
             _refuse_json(value, f"struct field logRotationConfig.{name} of type {wanted.__name__}")
-    return found
+    return Rotation(
+        bytes_max=(found.get("maxsize") or MEGABYTES_MAX) * _MEGABYTE,
+        days_max=max(found.get("maxage", 0), 0),
+        backups_max=max(found.get("maxbackups", 0), 0),
+        is_local_time=found.get("localtime", False),
+        is_compressed=found.get("compress", False),
+    )
 
 
 def _refuse_json(value: object, place: str) -> NoReturn:

@@ -13,7 +13,6 @@ from kvserver.logs import (
     LEVELS,
     LINES_PER_SECOND_FIRST,
     LINES_PER_SECOND_THEN,
-    FileSink,
     JournalSink,
     Level,
     Logger,
@@ -105,27 +104,6 @@ def test_lines_reach_a_stream_at_once() -> None:
     os.close(reading)
     Logger((StreamSink(writing),)).info("to nobody")
     os.close(writing)
-
-
-def test_files_are_appended_to_privately(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    for text in ("one\n", "two\n"):
-        sink = FileSink(str(path))
-        sink.write(text)
-        sink.close()
-    assert path.read_text() == "one\ntwo\n"
-    assert path.stat().st_mode & 0o077 == 0
-
-
-def test_files_are_rotated_and_old_ones_removed(tmp_path: Path) -> None:
-    clock = FixedClock(NOON)
-    sink = FileSink(str(tmp_path / "etcd.log"), bytes_max=10, backups_max=2, clock=clock)
-    for number in range(8):
-        clock.now += 1
-        sink.write(f"line{number:03}\n")
-    sink.close()
-    contents = [path.read_text() for path in sorted(tmp_path.iterdir())]
-    assert contents == ["line005\n", "line006\n", "line007\n"]
 
 
 def test_the_journal_gets_its_own_format(tmp_path: Path) -> None:
