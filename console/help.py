@@ -109,6 +109,46 @@ PAGES: dict[str, tuple[str, ...]] = {
         "One key asked of every member, once agreed by the quorum and once from each member's own "
         "state: this shows a member that is behind.",
     ),
+    "etcd_user": (
+        "What a user may do is the union of its roles. Ranges of different roles that touch each "
+        "other count as one; the right to write never includes the right to read.",
+    ),
+    "etcd_role": (
+        "A permission is one range and what may be done in it, read, write or both. The range is "
+        "what the server compares: a prefix is only a short way to write one.",
+    ),
+    "permissions": (
+        "Ask before it matters: the answer is what the server would say, with the grant that "
+        "decides each part of the range, or the nearest interval that is missing.",
+    ),
+    "permissions_txn": (
+        "A transaction is allowed when every operation of both branches is, and every compare "
+        "may be read, whichever branch would run.",
+    ),
+    "permissions_who": (
+        "Everybody who may read or write a range or a part of it, and by which grant.",
+    ),
+    "findings": (
+        "Grants and names that are seldom meant the way the server takes them, each with what to "
+        "do about it.",
+    ),
+    "own_access": (
+        "What the etcd user behind this connection may do. Anybody may ask that about oneself; "
+        "about others only the role root.",
+    ),
+    "key_access": ("Who may read and who may change this one key, and by which grant.",),
+    "enable_auth": (
+        "From then on the cluster asks everybody for a name. The checks keep you from locking "
+        "out the console and yourself.",
+    ),
+    "disable_auth": (
+        "From then on whoever reaches an endpoint may do everything. Users, roles and passwords "
+        "are kept for the next time.",
+    ),
+    "etcd_sign_in": (
+        "This connection has no user of its own: what you may do on the cluster is what your "
+        "etcd user may. Your account of this console stays as it is.",
+    ),
     "job": ("The job goes on in the console when this page is closed.",),
     "password": ("Your password for this console. It has nothing to do with users of a cluster.",),
     "login": ("Sign in with your account of this console.",),

@@ -20,7 +20,7 @@ from console.keys.addresses import BadAddress, bytes_of, list_url, page_of, quer
 from console.keys.byte_text import show
 from console.keys.lens import PLAIN, Lens
 from console.keys.paging import PAGE_KEYS, Page, prefix_range
-from console.keys.views_tree import read_tree
+from console.keys.views_tree import read_tree, tree_of_roots
 from console.roles import Role
 from console.users.own import roots_within, write_limits
 from console.users.spans import span_of
@@ -76,6 +76,8 @@ def keys(request: HttpRequest) -> HttpResponse:
     except Denied as error:
         roots = roots_within(request.gateway, page.range)
         context = {**frame, "denied": error, "shows": "list", "roots": roots}
+        if roots and not prefix:
+            context["tree"] = tree_of_roots(roots)
         # Somebody's own ranges are a page to start from, not a mistake.
         status = 200 if roots and not prefix else _status(request, 403)
         return render(request, "keys/list.html", context, status=status)

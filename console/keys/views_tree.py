@@ -16,8 +16,9 @@ from console.keys.addresses import BadAddress, bytes_of, list_url, number_of, qu
 from console.keys.byte_text import show
 from console.keys.lens import Lens
 from console.keys.paging import prefix_range
-from console.keys.tree import DEPTH_MAX, Branch, base_of, folders_of, read_branch
+from console.keys.tree import DEPTH_MAX, Branch, Node, base_of, folders_of, read_branch
 from console.roles import Role
+from console.users.roots import Root
 
 LEVEL_SECONDS_MAX = 2.0
 """A level stops growing here: a real etcd walks a range to count it, so that every folder beside a
@@ -111,6 +112,17 @@ def read_tree(
             cluster, prefix, pin=branch.revision, lens=lens, start=show(branch.rest)
         )
     return Tree(above, len(around) - len(shown), branch, rest_url)
+
+
+def tree_of_roots(roots: list[tuple[Root, int | None]]) -> Tree:
+    """For somebody who may not read the whole: the own ranges stand where the first level would."""
+    nodes = []
+    for root, count in roots:
+        path = root.key if root.prefix is None else root.prefix
+        if path:
+            nodes.append(Node(path, path, root.prefix is not None, count=count))
+    total = sum(count or 0 for _, count in roots)
+    return Tree((), 0, Branch(b"", tuple(nodes), total, 0, None, 0))
 
 
 def _count(

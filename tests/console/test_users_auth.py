@@ -195,6 +195,8 @@ def test_what_one_may_read_are_the_roots_of_the_key_browser(as_rita, member) -> 
     assert "/q/a [/q/a, /q/b) 0 /q/b [/q/b, /q/c) 0" in table
     assert "a range that is no prefix: filter for one inside it [/r, /r/z) 0" in table
     assert f'href="{url("keys", prefix="/pub/").replace("%2F", "/")}"' in answer.text
+    tree = plain(answer.text.split('role="tree"')[1].split("</ul>")[0])
+    assert tree.endswith("/deep/er/ 1 /mine /pub/ 2 /q/a 0 /q/b 0")
     part = as_rita.get(url("keys", prefix="/deep/"))
     assert part.status_code == 403
     assert "/deep/er/ [/deep/er/, /deep/er0) 1" in plain(part.text)
