@@ -11,6 +11,7 @@ from console.keys import (
     views_range,
     views_search,
     views_tree,
+    views_txn,
     views_write,
 )
 
@@ -27,6 +28,7 @@ pages = [
     path("/key/duplicate", views_copy.duplicate_key, name="duplicate_key"),
     path("/keys/export", views_export.export, name="export_keys"),
     path("/keys/import", views_import.import_keys, name="import_keys"),
+    path("/keys/txn", views_txn.build_txn, name="build_txn"),
     path("/keys/delete", views_range.delete_range, name="delete_range"),
     path("/keys/rewind", views_range.rewind, name="rewind"),
     path("/key/undo", views_write.undo_put, name="undo_put"),

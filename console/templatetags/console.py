@@ -13,6 +13,8 @@ from django.utils.safestring import SafeString, mark_safe
 from console.icons import PATHS
 from console.keys import addresses
 from console.keys.byte_text import show as show_bytes
+from console.keys.paging import FROM_NUL
+from console.keys.txn import Guard, Operation, Put
 from console.models import Cluster
 
 register = template.Library()
@@ -144,6 +146,28 @@ def icon(name: str) -> SafeString:
         '<svg class="icon" viewBox="0 0 16 16" aria-hidden="true" focusable="false">{}</svg>',
         mark_safe(PATHS[name]),
     )
+
+
+@register.filter
+def op_name(operation: Operation) -> str:
+    return type(operation).__name__.lower()
+
+
+@register.filter
+def op_range(operation: Operation) -> str:
+    """The key, or the exact range (console.md §3 trap 13)."""
+    end = b"" if isinstance(operation, Put) else operation.end
+    if not end:
+        return show_bytes(operation.key)
+    return f"[{show_bytes(operation.key)}, {'∞' if end == FROM_NUL else show_bytes(end)})"
+
+
+@register.simple_tag
+def given(guard: Guard) -> str:
+    """What a compare compares with."""
+    if isinstance(guard.given, bytes):
+        return show_bytes(guard.given)
+    return f"{guard.given:x}" if guard.target == "lease" else str(guard.given)
 
 
 @register.filter

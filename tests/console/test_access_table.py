@@ -37,6 +37,7 @@ RULES: dict[str, tuple[Who | Role, bool]] = {
     "duplicate_key": (Role.EDITOR, True),
     "export_keys": (Role.VIEWER, False),
     "import_keys": (Role.EDITOR, True),
+    "build_txn": (Role.EDITOR, True),
     "delete_range": (Role.EDITOR, True),
     "rewind": (Role.EDITOR, True),
     "undo_put": (Role.EDITOR, True),

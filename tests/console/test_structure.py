@@ -34,6 +34,7 @@ PURE = [
     "keys/search.py",
     "keys/tree.py",
     "keys/txn.py",
+    "keys/txn_form.py",
     "maintenance/archive.py",
     "maintenance/lens.py",
     "maintenance/plan.py",
