@@ -16,6 +16,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from enum import IntEnum
 from typing import Any, Protocol
 
