@@ -16,6 +16,8 @@ PATHS = {
     'M5.5 8l1.8 1.8 3.2-3.4"/>',
     "own_access": '<circle cx="5" cy="10.5" r="2.8"/>'
     '<path d="m7 8.5 6-6M11 4.5l2 2M9.2 6.3l1.3 1.3"/>',
+    "members": '<rect x="2" y="2.5" width="12" height="4.5" rx="1"/>'
+    '<rect x="2" y="9" width="12" height="4.5" rx="1"/><path d="M4.5 4.8h.1M4.5 11.3h.1"/>',
     "overview": '<path d="M1.5 8.5h3l2-5 3 9 2-4h3"/>',
     "audit": '<path d="M4 2h5.5L12.5 5v9h-8.5zM9 2v3.5h3.5M6 8.5h4M6 11h4"/>',
     "clusters": '<circle cx="8" cy="3.5" r="2"/><circle cx="3.5" cy="12" r="2"/>'

@@ -39,6 +39,7 @@ CLUSTER_PAGES = (
         "Cluster",
         (
             ("overview", "Overview", "o"),
+            ("members", "Members", "e"),
             ("maintenance", "Maintenance", "m"),
         ),
     ),

@@ -11,6 +11,7 @@ from console.history.urls import pages as history_pages
 from console.keys.urls import pages as key_pages
 from console.leases.urls import pages as lease_pages
 from console.maintenance.urls import pages as maintenance_pages
+from console.members.urls import pages as member_pages
 from console.overview.urls import pages as overview_pages
 from console.palette.urls import cluster_pages as palette_pages
 from console.palette.urls import pages as palette
@@ -25,6 +26,7 @@ cluster_pages = [
     *palette_pages,
     *lease_pages,
     *maintenance_pages,
+    *member_pages,
     *user_pages,
     path("/sign-in", views_sign_in.etcd_sign_in, name="etcd_sign_in"),
     path("/sign-out", views_sign_in.etcd_sign_out, name="etcd_sign_out"),

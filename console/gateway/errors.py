@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kvserver.client import CallFailed
+from kvserver.client.failure import SURELY_NOT_DONE
 from kvserver.errors import Code
 
 
@@ -40,6 +41,8 @@ def domain_error(error: CallFailed) -> ClusterError:
     kind: type[ClusterError] = ClusterError
     if error.fate_is_unknown:
         kind = FateUnknown
+    elif error.message in SURELY_NOT_DONE:
+        kind = ClusterError
     elif error.code in {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED}:
         kind = Unreachable
     elif "revision has been compacted" in error.message:

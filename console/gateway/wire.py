@@ -66,6 +66,7 @@ def member_of(member: rpc_pb2.Member, ours: list[Answer], answers: list[Answer])
         failure=why_silent(failure) if failure and not best else None,
         round_trip_seconds=best.round_trip_seconds if best else None,
         reached_at=str(best.endpoint) if best else "",
+        peer_urls=tuple(member.peerURLs),
     )
 
 

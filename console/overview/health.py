@@ -69,6 +69,7 @@ class Member:
     round_trip_seconds: float | None = None
     reached_at: str = ""
     """The address its status came from; empty without one."""
+    peer_urls: tuple[str, ...] = ()
 
     @property
     def hex_id(self) -> str:

@@ -10,6 +10,9 @@ from kvserver.errors import Code
 FATE_UNKNOWN = frozenset(
     {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.UNKNOWN, Code.INTERNAL}
 )
+SURELY_NOT_DONE = frozenset({"etcdserver: unhealthy cluster"})
+"""Refusals with a code of FATE_UNKNOWN that come before anything is proposed
+(spec/cluster.md §3.6)."""
 
 
 class CallFailed(Exception):
@@ -28,7 +31,12 @@ class CallFailed(Exception):
     @property
     def fate_is_unknown(self) -> bool:
         """True when a write may or may not have happened."""
-        return self.is_write and self.was_sent and self.code in FATE_UNKNOWN
+        return (
+            self.is_write
+            and self.was_sent
+            and self.code in FATE_UNKNOWN
+            and self.message not in SURELY_NOT_DONE
+        )
 
     @classmethod
     def from_rpc(cls, error: grpc.RpcError, endpoint: str, *, is_write: bool) -> CallFailed:
