@@ -12,13 +12,20 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import yaml
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
-from pygments.lexers import JsonLexer
+from pygments.lexers import JsonLexer, YamlLexer
+
+from console.keys import protobuf_text
 
 HIGHLIGHT_BYTES_MAX = 256 * 1024
 SHOWN_BYTES_MAX = 512 * 1024
 HEX_BYTES_MAX = 64 * 1024
+YAML_BYTES_MAX = 64 * 1024
+"""A longer text is not tried as YAML: the reader is slow, and every view of the key would wait."""
+
+YamlReader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +177,42 @@ def _hex_line(at: int, row: bytes) -> str:
     return f"{at:08x}  {left:<23}  {right:<23}  {printable}"
 
 
+def is_yaml(value: bytes) -> bool:
+    """A mapping or a list over several lines. One line is as good as text, and JSON is JSON."""
+    if len(value) > YAML_BYTES_MAX or b"\n" not in value.strip() or not is_text(value):
+        return False
+    if is_json(value):
+        return False
+    try:
+        return all(
+            isinstance(tree, yaml.MappingNode | yaml.SequenceNode)
+            for tree in yaml.compose_all(value.decode(), Loader=YamlReader)
+        )
+    except (yaml.YAMLError, RecursionError):
+        return False
+
+
+def decode_yaml(value: bytes) -> Decoded:
+    """The text as it is, coloured: writing it anew would lose comments and order."""
+    text = visible(value.decode())
+    html = highlight(text, YamlLexer(), HtmlFormatter(nowrap=True))
+    return Decoded(text, len(value), len(value), html)
+
+
+def decode_protobuf(value: bytes) -> Decoded:
+    return _cut_text(protobuf_text.message_text(value), len(value))
+
+
+def decode_kubernetes(value: bytes) -> Decoded:
+    return _cut_text(protobuf_text.kubernetes_text(value), len(value))
+
+
 DECODERS = (
+    Decoder("kubernetes", "Kubernetes", protobuf_text.is_kubernetes, decode_kubernetes),
     Decoder("json", "JSON", is_json, decode_json),
+    Decoder("yaml", "YAML", is_yaml, decode_yaml),
     Decoder("text", "Text", is_text, decode_text),
+    Decoder("protobuf", "Protobuf guess", protobuf_text.is_message, decode_protobuf),
     Decoder("hex", "Hex", lambda value: True, decode_hex),
 )
 

@@ -30,6 +30,7 @@ PURE = [
     "keys/interchange.py",
     "keys/lens.py",
     "keys/paging.py",
+    "keys/protobuf_text.py",
     "keys/rewind.py",
     "keys/search.py",
     "keys/tree.py",
