@@ -15,6 +15,7 @@ from kvserver.bootstrap import map_bytes
 from kvserver.clock import Clock
 from kvserver.core import Core
 from kvserver.datadir import DataDir
+from kvserver.descriptors import connections_max, raise_limit
 from kvserver.limits import GRPC_OVERHEAD_BYTES
 from kvserver.logs import Logger
 from kvserver.metrics.registry import Registry
@@ -107,6 +108,7 @@ class Serving:
         registry, health = Registry(), HealthCounters()
         app = HttpApp(member, registry, health)
         limits = TransportLimits(
+            connections_max=connections_max(raise_limit()),
             concurrent_streams_max=min(config.max_concurrent_streams, 2**31 - 1),
             ping_interval_seconds_min=config.grpc_keepalive_min_time,
             keepalive_seconds=config.grpc_keepalive_interval,

@@ -44,6 +44,7 @@ class Accepted(asyncio.Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._counted = False
+        self._pending = False
         self._rejected = False
         self._address = ""
         self._server_name = ""
@@ -53,15 +54,20 @@ class Accepted(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
         self._address = address_of(transport)
         endpoint = self._endpoint
-        endpoint.counters.connections_accepted += 1
-        if self._tls is None:
+        counters, limits = endpoint.counters, endpoint.limits
+        counters.connections_accepted += 1
+        counters.connections_pending += 1
+        self._pending = True
+        if counters.connections_open + counters.connections_pending > limits.connections_max:
+            self._reject("too many open connections")
+        elif self._tls is None:
             self._await_preface()
-        elif self._handshakes.now >= endpoint.limits.handshakes_max:
+        elif self._handshakes.now >= limits.handshakes_max:
             self._reject("too many TLS handshakes in progress")
         else:
             self._handshakes.now += 1
             self._counted = True
-            seconds = endpoint.limits.handshake_seconds
+            seconds = limits.handshake_seconds
             self._deadline = endpoint.loop.call_later(seconds, self._reject, "i/o timeout")
 
     def data_received(self, data: bytes) -> None:
@@ -79,6 +85,7 @@ class Accepted(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._cancel_deadline()
+        self._no_longer_pending()
         if self._counted and self._task is None:
             self._reject(_ENDED)
         self._handshake_over()
@@ -104,6 +111,7 @@ class Accepted(asyncio.Protocol):
         try:
             secured = await starting
             if secured is None or secured.is_closing():
+                self._no_longer_pending()
                 return
             self._transport = secured
             await self._check(tls, secured)
@@ -116,6 +124,7 @@ class Accepted(asyncio.Protocol):
         finally:
             self._handshake_over()
         if secured.is_closing():
+            self._no_longer_pending()
             return
         self._secured = True
         self._await_preface()
@@ -152,6 +161,7 @@ class Accepted(asyncio.Protocol):
             self._transport.abort()
 
     def _reject(self, reason: str, secured: asyncio.Transport | None = None) -> None:
+        self._no_longer_pending()
         if self._rejected:
             return
         self._rejected = True
@@ -201,7 +211,13 @@ class Accepted(asyncio.Protocol):
     def _handed_over(self) -> asyncio.Transport:
         assert self._transport is not None
         self._cancel_deadline()
+        self._no_longer_pending()
         return self._transport
+
+    def _no_longer_pending(self) -> None:
+        if self._pending:
+            self._pending = False
+            self._endpoint.counters.connections_pending -= 1
 
 
 def _names_of(secured: asyncio.Transport) -> dict[str, list[str]]:

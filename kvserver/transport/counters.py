@@ -26,6 +26,7 @@ class Counters:
         "bytes_sent",
         "connections_accepted",
         "connections_open",
+        "connections_pending",
         "handshakes_failed",
         "methods",
         "streams_open",
@@ -36,6 +37,8 @@ class Counters:
         self.bytes_received = 0
         self.bytes_sent = 0
         self.connections_open = 0
+        self.connections_pending = 0
+        """Accepted, and their protocol not known yet."""
         self.connections_accepted = 0
         self.handshakes_failed = 0
         self.streams_open = 0

@@ -34,6 +34,9 @@ class TransportLimits:
     socket_high_water_bytes: int = 1024 * 1024
     """Output the socket has not taken; reading from that peer pauses above it."""
 
+    connections_max: int = 2**31 - 1
+    """Of one server, on all its listeners together."""
+
     # Time
     preface_seconds: float = 10.0
     handshake_seconds: float = 10.0

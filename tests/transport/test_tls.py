@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
 import grpc.aio
 import h2.events
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kvserver.transport import ALPN_PROTOCOLS, TransportLimits
+from kvserver.transport.tls import server_name_of
 from tests.transport.certificates import Certificates
 from tests.transport.raw import RawClient
-from tests.transport.running import WAIT_SECONDS, H2Client, Running, message, running
+from tests.transport.running import WAIT_SECONDS, FixedTls, H2Client, Running, message, running
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +174,68 @@ async def test_stalled_handshakes_are_limited(certificates: Certificates) -> Non
         for each in (client, third, stalled[1]):
             await each.close()
         await run.until(lambda: len(run.log) == 3)
+
+
+async def test_open_connections_are_limited(certificates: Certificates) -> None:
+    """What is left of the file descriptors belongs to the log and the backend."""
+    limits = TransportLimits(connections_max=2)
+    async with running(limits, ssl=server_context(certificates)) as run:
+        counters = run.server.counters
+        client = await H2Client.connect(run.port, client_context(certificates, ["h2"]))
+        call = client.request("/pkg.Svc/Echo", message(b"x"))
+        assert (await client.answer(call))[0]["grpc-status"] == "0"
+        pending = await RawClient.connect(run.port, b"")
+        await run.until(lambda: counters.connections_pending == 1)
+        third = await RawClient.connect(run.port, b"")
+        await third.until_closed()
+        assert (await rejected(run))["error"] == "too many open connections"
+        await pending.close()
+        await run.until(lambda: counters.connections_pending == 0)
+        # Whoever fails the handshake, or is refused after it, makes room as well.
+        for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x04junk"):
+            failed = await RawClient.connect(run.port, garbage)
+            await failed.until_closed()
+            await failed.close()
+        await run.until(lambda: counters.connections_pending == 0)
+        again = await H2Client.connect(run.port, client_context(certificates, ["h2"]))
+        call = again.request("/pkg.Svc/Echo", message(b"x"))
+        assert (await again.answer(call))[0]["grpc-status"] == "0"
+        await third.close()
+        await again.close()
+        await client.close()
+
+
+async def test_who_is_refused_after_the_handshake_leaves_no_trace(
+    certificates: Certificates,
+) -> None:
+    tls = FixedTls(server_context(certificates, client_auth=True), refusal="not you")
+    async with running(ssl=None) as run:
+        _, port = await run.server.listen_tcp("127.0.0.1", 0, tls)
+        context = client_context(certificates, ["h2"], with_certificate=True)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        with suppress(ConnectionError, ssl.SSLError):
+            await asyncio.wait_for(reader.read(), WAIT_SECONDS)
+        writer.close()
+        fields = await rejected(run)
+        assert fields["error"] == "not you"
+        assert fields["dns-names"] == ["localhost"]
+        assert fields["ip-addresses"] == ["127.0.0.1"]
+        await run.until(lambda: run.server.counters.connections_pending == 0)
+
+
+@pytest.mark.parametrize("name", ["localhost", "db.internal", ""])
+async def test_the_name_that_a_client_asks_for(certificates: Certificates, name: str) -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = client_context(certificates, ["h2"])
+    client = context.wrap_bio(incoming, outgoing, server_hostname=name or None)
+    with suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello = outgoing.read()
+    assert server_name_of(hello) == name
+    for end in range(len(hello)):
+        assert server_name_of(hello[:end]) in (name, "")
+
+
+@given(st.binary(max_size=400))
+def test_rubbish_asks_for_no_name(data: bytes) -> None:
+    assert isinstance(server_name_of(b"\x16\x03\x01\x00\x00\x01" + data), str)
