@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check bench chaos sim proto clean
+.PHONY: run cluster test check bench chaos sim proto clean
 
 $(STAMP): pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -13,6 +13,10 @@ $(STAMP): pyproject.toml
 
 run: $(STAMP)
 	$(PY) manage.py serve
+
+# Three members on this machine and the console over them: MEMBERS=5 for five.
+cluster: $(STAMP)
+	$(PY) manage.py serve --members $(or $(MEMBERS),3)
 
 test: $(STAMP)
 	$(PY) -m pytest $(ARGS)
@@ -23,7 +27,7 @@ check: $(STAMP)
 	$(VENV)/bin/mypy
 
 bench: $(STAMP)
-	$(PY) -m bench $(if $(QUICK),--quick) $(ARGS)
+	$(PY) -m bench $(if $(QUICK),--quick) $(if $(CLUSTER),--cluster $(CLUSTER)) $(ARGS)
 
 # Real processes broken under load, round after round: MINUTES=10 MEMBERS=3 SEED=… MIXED=1
 chaos: $(STAMP)

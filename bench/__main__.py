@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench import cluster
 from bench.connection import ReplyFailed
-from bench.measures import FULL, MEASURES, QUICK, Doubtful, Measure, Run, load_small
+from bench.measures import FULL, MEASURES, QUICK, Doubtful, Measure, Run, Scale, load_small
 from bench.report import Figures, table
 from bench.targets import NO_SECURITY, Security, Target, etcd_target, keydeck_target
 from tests.support.etcd_binaries import REPOSITORY, EtcdRelease, find_etcd35, release_at
@@ -29,6 +30,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--tls", action="store_true", help="clients use TLS, with both servers")
     names = [measure.name for measure in MEASURES]
     parser.add_argument("--only", action="append", choices=names, help="only this measure")
+    parser.add_argument(
+        "--cluster", type=int, choices=(3, 5), help="so many members of each kind, puts only"
+    )
     parser.add_argument("--keep", action="store_true", help="keep data directories and logs")
     return parser.parse_args(argv)
 
@@ -98,11 +102,37 @@ def note_loop_lag(measure: str, pair: tuple[Target, Target], figures: Figures) -
             figures.notes.append(f"- worst event-loop lag up to {measure}: {lag * 1e3:.1f} ms")
 
 
+def clusters(options: argparse.Namespace, scale: Scale, data: Path) -> int:
+    """Several members of each kind, one table."""
+    subject = _release(options.subject_etcd) if options.subject_etcd else None
+    try:
+        with cluster.running(_release(options.etcd), subject, options.cluster, data) as pair:
+            figures = cluster.measure_clusters(Run(scale), pair, run_measure)  # type: ignore[arg-type]
+    except ServerFailed as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    finally:
+        if not options.keep:
+            shutil.rmtree(data, ignore_errors=True)
+    title = [
+        f"# {pair[1].label} beside {pair[0].label}",
+        "",
+        f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d %H:%M')}, all members and the generator "
+        "on one machine.",
+    ]
+    report = table(figures, title)
+    print(report)
+    (OUT / f"{time.strftime('%Y%m%d-%H%M%S')}-cluster.md").write_text(report)
+    return 1 if any("failed on" in note for note in figures.notes) else 0
+
+
 def main(argv: list[str]) -> int:
     options = arguments(argv)
     scale = QUICK if options.quick else FULL
     data = OUT / f"data-{os.getpid()}"
     data.mkdir(parents=True)
+    if options.cluster:
+        return clusters(options, scale, data)
     chosen = [m for m in MEASURES if not options.only or m.name in options.only]
     pairs = Pairs(options, data)
     run = Run(scale)

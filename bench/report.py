@@ -44,7 +44,19 @@ ROWS = {
     "put p99 meanwhile": Row("ms", False),
     "put max meanwhile": Row("ms", False),
 }
-_FACTOR = {"/s": 1.0, "ms": 1e3, "MB": 1 / 1e6, "s": 1.0}
+_CLUSTER_BUDGETS = {"/s": "≥ 1", "ms": "≤ 1", "µs": ""}
+ROWS |= {
+    f"{what}, {who}": Row(unit, unit == "/s", _CLUSTER_BUDGETS[unit] if "p99" not in what else "")
+    for who in ("leader", "follower")
+    for what, unit in (("put 1x1", "/s"), ("put p50", "ms"), ("put p99", "ms"))
+}
+ROWS |= {
+    f"put {load}, {what}": Row(unit, unit == "/s", _CLUSTER_BUDGETS[unit])
+    for load in ("1x64", "8x8", "100x10")
+    for what, unit in (("leader", "/s"), ("leader CPU", "µs"), ("follower CPU", "µs"))
+}
+"""Of a run with several members of each kind (bench/cluster.py)."""
+_FACTOR = {"/s": 1.0, "ms": 1e3, "MB": 1 / 1e6, "s": 1.0, "µs": 1e6}
 
 
 @dataclass

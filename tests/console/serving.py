@@ -92,10 +92,14 @@ class Served:
         self._process = None
 
     def member_pid(self) -> int:
+        [pid] = self.member_pids()
+        return pid
+
+    def member_pids(self) -> list[int]:
+        """In the order they were started."""
         assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        [pid] = children.read_text().split()
-        return int(pid)
+        return [int(pid) for pid in children.read_text().split()]
 
     def kill_member(self) -> None:
         os.kill(self.member_pid(), signal.SIGKILL)

@@ -13,8 +13,12 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import grpc
 import pytest
 
+from console.serving.ports import taken
+from kvserver.proto import rpc_pb2 as rpc
+from kvserver.proto import rpc_pb2_grpc as services
 from tests.console.serving import Served
 from tests.support.servers import ETCD, ROOT, kinds, program
 
@@ -60,6 +64,57 @@ def test_a_first_start_and_a_second(served: Served) -> None:
     assert (data / "console" / "secret-key").read_text() == secret
     assert urllib.request.urlopen(served.base + "/login").status == 200
     assert served.stop(signal.SIGINT) == 0
+
+
+def ports_ten_apart(count: int) -> tuple[int, int]:
+    """A client and a peer port that are free, as are those ten and twenty higher."""
+    for client in range(20_000, 32_000, 10 * count):
+        ports = [client + 10 * number + extra for number in range(count) for extra in (0, 1)]
+        if not any(taken("127.0.0.1", port) for port in ports):
+            return client, client + 1
+    raise AssertionError("every port is taken")
+
+
+def test_three_members_and_their_console(tmp_path: Path) -> None:
+    """`make cluster`: one that dies is told, and the others go on."""
+    one = Served(tmp_path / "data", flags=["--members=3"])
+    one.client_port, one.peer_port = ports_ten_apart(3)
+    urls = [f"http://127.0.0.1:{one.client_port + 10 * number}" for number in range(3)]
+    try:
+        one.start()
+        assert one.password
+        assert f"Cluster   {', '.join(urls)}" in one.output()
+        with grpc.insecure_channel(urls[2].removeprefix("http://")) as channel:
+            cluster = services.ClusterStub(channel)
+            found = cluster.MemberList(rpc.MemberListRequest(linearizable=True), timeout=10)
+        assert sorted(member.name for member in found.members) == [
+            "keydeck-1",
+            "keydeck-2",
+            "keydeck-3",
+        ]
+        assert urllib.request.urlopen(one.base + "/login").status == 200
+        pids = one.member_pids()
+        os.kill(pids[1], signal.SIGKILL)
+        one.wait_until(lambda: "keydeck-2 ended with status -9" in one.output())
+        assert urllib.request.urlopen(one.base + "/login").status == 200
+        one.wait_until(lambda: is_written(urls[0]))
+    finally:
+        assert one.stop() == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    with one.database() as database:
+        rows = database.execute("select name, endpoints from console_cluster").fetchall()
+    assert rows == [("local, 3 members", "\n".join(urls))]
+
+
+def is_written(url: str) -> bool:
+    """False while nobody leads: what was killed may have been the leader."""
+    with grpc.insecure_channel(url.removeprefix("http://")) as channel:
+        put = rpc.PutRequest(key=b"two", value=b"of three")
+        try:
+            services.KVStub(channel).Put(put, timeout=10)
+        except grpc.RpcError:
+            return False
+    return True
 
 
 def test_the_member_ends_when_the_console_is_killed(served: Served) -> None:

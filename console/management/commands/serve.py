@@ -1,4 +1,5 @@
-"""`manage.py serve`: a member and its console, from nothing, in one command."""
+"""`manage.py serve`: a member, or a cluster of several, and its console, from nothing, in one
+command."""
 
 from __future__ import annotations
 
@@ -22,12 +23,12 @@ from console.serving.first_start import (
     migrate,
     register_connection,
 )
-from console.serving.member import HOST, ChildMember, MemberFailed, command_line
+from console.serving.member import HOST, ChildMembers, MemberFailed, Place, places
 from console.serving.ports import taken
 
 
 class Command(BaseCommand):
-    help = "Start one member and the web console. Ctrl-C stops both."
+    help = "Start one member, or several, and the web console. Ctrl-C stops everything."
     requires_migrations_checks = False
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -35,6 +36,13 @@ class Command(BaseCommand):
             "--data-dir",
             default=str(settings.DATA_DIR),
             help="where everything is kept (default: ./data, or KEYDECK_DATA_DIR)",
+        )
+        parser.add_argument(
+            "--members",
+            type=int,
+            choices=(1, 3, 5),
+            default=1,
+            help="how many, all on this machine; each next one's ports are ten higher",
         )
         parser.add_argument("--client-port", type=int, default=2379, help="the member's clients")
         parser.add_argument("--peer-port", type=int, default=2380, help="the member's peers")
@@ -61,33 +69,40 @@ class Command(BaseCommand):
             self.stdout.write("Stopped before it was ready.")
 
     def _run(self, options: dict[str, Any]) -> None:
-        endpoints = self._endpoints(options)
-        self._check_ports(options)
+        cluster = [] if options["no_member"] else self._places(options)
+        endpoints = self._endpoints(options, cluster)
+        self._check_ports(options, cluster)
         create_files(settings.DATA_DIR, settings.CONSOLE_DIR)
         migrate()
         mark_interrupted()
         discard_unfinished()
-        member = None if options["no_member"] else self._member(options)
+        members = ChildMembers(cluster)
         try:
-            if member:
-                self._start(member)
+            self._start(members)
             password = bootstrap_admin()
-            name = "existing cluster" if options["no_member"] else "local"
-            register_connection(name, endpoints)
+            register_connection(self._name(options), endpoints)
             if password:
                 self._announce_password(password)
-            self._serve_console(options, member, partial(self._announce, options, endpoints))
+            self._serve_console(options, members, partial(self._announce, options, endpoints))
         finally:
             clients.close()
-            if member:
-                member.stop()
+            members.stop()
         self.stdout.write("Stopped.")
 
-    def _endpoints(self, options: dict[str, Any]) -> list[str]:
-        if not options["no_member"]:
+    def _name(self, options: dict[str, Any]) -> str:
+        if options["no_member"]:
+            return "existing cluster"
+        return "local" if options["members"] == 1 else f"local, {options['members']} members"
+
+    def _places(self, options: dict[str, Any]) -> list[Place]:
+        directory = Path(settings.DATA_DIR)
+        return places(directory, options["members"], options["client_port"], options["peer_port"])
+
+    def _endpoints(self, options: dict[str, Any], cluster: list[Place]) -> list[str]:
+        if cluster:
             if options["endpoints"]:
                 raise CommandError("--endpoints goes with --no-member")
-            return [f"http://{HOST}:{options['client_port']}"]
+            return [place.client_url for place in cluster]
         words = options["endpoints"].replace(",", " ").split()
         if not words:
             raise CommandError("--no-member needs --endpoints http://host:port,...")
@@ -96,12 +111,12 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(f"--endpoints: {error}") from None
 
-    def _check_ports(self, options: dict[str, Any]) -> None:
+    def _check_ports(self, options: dict[str, Any], cluster: list[Place]) -> None:
         wanted = [("--console-port", options["console_host"], options["console_port"])]
-        if not options["no_member"]:
+        for place in cluster:
             wanted += [
-                ("--client-port", HOST, options["client_port"]),
-                ("--peer-port", HOST, options["peer_port"]),
+                ("--client-port", HOST, place.client_port),
+                ("--peer-port", HOST, place.peer_port),
             ]
         for flag, host, port in wanted:
             if taken(host, port):
@@ -110,14 +125,9 @@ class Command(BaseCommand):
                     f" port with {flag}"
                 )
 
-    def _member(self, options: dict[str, Any]) -> ChildMember:
-        directory = Path(settings.DATA_DIR) / "member"
-        command = command_line(directory, options["client_port"], options["peer_port"])
-        return ChildMember(command, options["client_port"])
-
-    def _start(self, member: ChildMember) -> None:
+    def _start(self, members: ChildMembers) -> None:
         try:
-            member.start()
+            members.start()
         except MemberFailed as error:
             raise CommandError(str(error)) from None
 
@@ -140,9 +150,9 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def _serve_console(
-        self, options: dict[str, Any], member: ChildMember | None, ready: Callable[[], None]
+        self, options: dict[str, Any], members: ChildMembers, ready: Callable[[], None]
     ) -> None:
-        """Runs until SIGINT or SIGTERM, or until the member ends by itself."""
+        """Runs until SIGINT or SIGTERM, or until the last member has ended by itself."""
         # Importing daphne's server installs its reactor, which only the process that serves wants,
         # and wants before anything else asks for one.
         from console.serving.server import ConsoleServer  # isort: skip
@@ -153,12 +163,15 @@ class Command(BaseCommand):
 
         ended: list[int] = []
 
-        def member_ended(status: int) -> None:
-            ended.append(status)
-            reactor.callFromThread(reactor.stop)
+        def member_ended(name: str, status: int, is_last: bool) -> None:
+            if is_last:
+                ended.append(status)
+                reactor.callFromThread(reactor.stop)
+            else:
+                self.stdout.write(f"  {name} ended with status {status}; the others go on.")
+                self.stdout.flush()
 
-        if member:
-            member.on_end(member_ended)
+        members.on_end(member_ended)
         scheduler = Scheduler()
         scheduler.begin()
         server = ConsoleServer(
