@@ -132,6 +132,7 @@ class Listeners:
             trusted_ca_file=config.trusted_ca_file,
             client_cert_auth=config.client_cert_auth,
             crl_file=config.client_crl_file,
+            allowed_cns=config.client_cert_allowed_cn,
             allowed_hostnames=config.client_cert_allowed_hostname,
             cipher_suites=config.cipher_suites,
             version_min=config.tls_min_version,

@@ -89,6 +89,7 @@ class Config:
     client_cert_file: str
     client_key_file: str
     client_crl_file: str
+    client_cert_allowed_cn: tuple[str, ...]
     client_cert_allowed_hostname: tuple[str, ...]
     trusted_ca_file: str
     auto_tls: bool

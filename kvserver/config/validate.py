@@ -157,12 +157,15 @@ def _check_tls(config: Config) -> None:
         "http2: TLSConfig.CipherSuites is missing an HTTP/2-required AES_128_GCM_SHA256 cipher "
         f"(need at least one of {' or '.join(sorted(HTTP2_REQUIRED, reverse=True))}).",
     )
-    names, hosts = config.peer_cert_allowed_cn, config.peer_cert_allowed_hostname
-    _refuse(
-        names and hosts,
-        f"AllowedCN and AllowedHostname are mutually exclusive (cn={list(names)}, "
-        f"hostname={list(hosts)})",
-    )
+    for names, hosts in (
+        (config.client_cert_allowed_cn, config.client_cert_allowed_hostname),
+        (config.peer_cert_allowed_cn, config.peer_cert_allowed_hostname),
+    ):
+        _refuse(
+            names and hosts,
+            f"AllowedCN and AllowedHostname are mutually exclusive (cn={list(names)}, "
+            f"hostname={list(hosts)})",
+        )
 
 
 def _check_certificates(config: Config) -> None:
