@@ -149,6 +149,25 @@ PAGES: dict[str, tuple[str, ...]] = {
         "This connection has no user of its own: what you may do on the cluster is what your "
         "etcd user may. Your account of this console stays as it is.",
     ),
+    "disarm": (
+        "An alarm stops writes until somebody takes it back. The checks say whether its reason is "
+        "gone: disarming repairs nothing.",
+    ),
+    "sizes": (
+        "What takes the space: live keys and retained history by prefix, from a scan that reads "
+        "everything once. Each finding has the page that does something about it.",
+    ),
+    "snapshots": (
+        "A snapshot is the whole store in one file. Saved ones are read back and checked; the "
+        "schedule goes on as long as the console runs, and catches up when it starts again.",
+    ),
+    "browse_snapshot": (
+        "The keys that were live when the snapshot was taken. Nothing here touches the cluster.",
+    ),
+    "snapshot_key": (
+        "One key of the snapshot beside what it is now. Restoring it writes a new version, and "
+        "can be undone like any write.",
+    ),
     "job": ("The job goes on in the console when this page is closed.",),
     "password": ("Your password for this console. It has nothing to do with users of a cluster.",),
     "login": ("Sign in with your account of this console.",),

@@ -133,11 +133,13 @@ class Job(models.Model):
         ROLLING = "rolling", "Rolling defragmentation"
         SIZES = "sizes", "Size scan"
         SNAPSHOT = "snapshot", "Snapshot"
+        OPEN = "open", "Reading of a snapshot"
 
     class Lane(models.TextChoices):
         MEMBERS = "members", "changes members"
         SCAN = "scan", "reads keys"
         SNAPSHOT = "snapshot", "saves a snapshot"
+        OPEN = "open", "reads a snapshot"
 
     lane = models.CharField(max_length=16, choices=Lane.choices, default=Lane.MEMBERS)
     kind = models.CharField(max_length=16, choices=Kind.choices)

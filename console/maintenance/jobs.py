@@ -31,7 +31,11 @@ SILENT_SECONDS_MAX = 30.0
 TELL_SECONDS = 0.5
 """How often a stage that counts writes down how far it is."""
 
-LANES = {Job.Kind.SIZES: Job.Lane.SCAN, Job.Kind.SNAPSHOT: Job.Lane.SNAPSHOT}
+LANES = {
+    Job.Kind.SIZES: Job.Lane.SCAN,
+    Job.Kind.SNAPSHOT: Job.Lane.SNAPSHOT,
+    Job.Kind.OPEN: Job.Lane.OPEN,
+}
 """Every other kind changes members."""
 
 READS_ONLY = frozenset(LANES)

@@ -8,6 +8,7 @@ from typing import Any
 from django.template.loader import render_to_string
 from django.urls import reverse
 
+from console.keys.addresses import query_url
 from console.maintenance.jobs import is_silent
 from console.maintenance.plan import Sizes
 from console.models import Job
@@ -29,6 +30,7 @@ LEVELS = {
 RESULTS: dict[str, tuple[str, str]] = {
     Job.Kind.SIZES: ("What makes the database big", "sizes"),
     Job.Kind.SNAPSHOT: ("All snapshots", "snapshots"),
+    Job.Kind.OPEN: ("Look into it", "browse_snapshot"),
 }
 """Jobs of stages, and where what they found is shown."""
 
@@ -103,8 +105,13 @@ def job_context(job: Job) -> dict[str, Any]:
         "unit": "stage" if job.kind in RESULTS else "member",
         "counts_bytes": job.kind == Job.Kind.SNAPSHOT,
         "result_words": words,
-        "result_url": reverse(name, args=[job.cluster.slug]) if name else "",
+        "result_url": _result_url(job, name),
     }
+
+
+def _result_url(job: Job, name: str) -> str:
+    url = reverse(name, args=[job.cluster.slug]) if name else ""
+    return query_url(url, file=job.steps[0]["member"]) if job.kind == Job.Kind.OPEN else url
 
 
 def fragment(job: Job) -> str:

@@ -13,7 +13,7 @@ from django.utils.timezone import now
 from console.audit.record import Outcome, etcdctl_for, note, recorded
 from console.gateway import ClusterError, Reader
 from console.gateway.snapshots import BackupError, BackupStatus, SnapshotStream, backup_status
-from console.maintenance import work
+from console.maintenance import backup_index, work
 from console.maintenance.archive import Archive, ArchiveError, Kept, to_remove
 from console.maintenance.jobs import Actor, Step, Worker, create_for, stage
 from console.models import Account, Cluster, Job, Snapshot, SnapshotSchedule
@@ -155,7 +155,7 @@ class SnapshotJob(Worker):
                 save["detail"] = f"from {member.label}"
                 self.begin(save, stream.total_bytes)
                 part = self.archive.write(snapshot.file, self._counted(stream, save))
-            except _Stopped as stopped:
+            except Stopped as stopped:
                 self.archive.discard(snapshot.file)
                 row.outcome, row.detail = Outcome.FAILED, stopped.words
                 self._failed(snapshot, stopped.words)
@@ -182,7 +182,7 @@ class SnapshotJob(Worker):
             done += len(chunk)
             refusal = self.count(step, done)
             if refusal:
-                raise _Stopped(*refusal)
+                raise Stopped(*refusal)
             yield chunk
 
     def _failed(self, snapshot: Snapshot, words: str) -> None:
@@ -191,7 +191,9 @@ class SnapshotJob(Worker):
         snapshot.save()
 
 
-class _Stopped(Exception):
+class Stopped(Exception):
+    """Asked to end in the middle of something."""
+
     def __init__(self, state: str, words: str) -> None:
         super().__init__(words)
         self.state, self.words = state, words
@@ -225,6 +227,7 @@ def retain_only(cluster: Cluster, actor: Any) -> int:
     removed = 0
     for pk in to_remove(kept, schedule.keep_count, schedule.keep_days, now()):
         row = Snapshot.objects.get(pk=pk)
+        backup_index.drop(archive().path(row.file))
         was_there = archive().remove(row.file)
         row.state, row.removed_at = Snapshot.State.REMOVED, now()
         row.detail = "by retention" if was_there else "its file was gone before"

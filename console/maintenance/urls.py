@@ -5,6 +5,7 @@ from django.urls import path
 from console.maintenance import (
     views,
     views_alarms,
+    views_backup,
     views_compact,
     views_defrag,
     views_lens,
@@ -39,6 +40,8 @@ pages = [
         views_snapshots.download_saved,
         name="download_saved",
     ),
+    path("/maintenance/snapshots/browse", views_backup.browse, name="browse_snapshot"),
+    path("/maintenance/snapshots/key", views_backup.snapshot_key, name="snapshot_key"),
     path("/maintenance/jobs/<int:job>", views.job, name="job"),
     path("/maintenance/jobs/<int:job>/live", views.job_live, name="job_live"),
     path("/maintenance/jobs/<int:job>/abort", views.abort_job, name="abort_job"),

@@ -49,12 +49,16 @@ def _page(request: HttpRequest, fields: dict[str, Any], errors: dict[str, str]) 
     member = snapshot_job.source(health)
     tool = etcdctl_for(request.cluster)
     context = frame("Snapshots") | {
-        "rows": [(row, LEVELS.get(row.state, ""), _is_there(row)) for row in rows],
+        "rows": [
+            (row, LEVELS.get(row.state, ""), _is_there(row), row.file.rpartition("/")[2])
+            for row in rows
+        ],
         "running": running if running and not jobs.is_silent(running) else None,
         "schedule": _schedule(request),
         "fields": fields,
         "errors": errors,
         "units": list(UNITS),
+        "found": _found(request, {row.file.rpartition("/")[2] for row in rows}),
         "directory": settings.SNAPSHOT_DIR / request.cluster.slug,
         "free_bytes": there.free_bytes(),
         "sources": [row.member for row in health.rows if row.member.reached_at],
@@ -69,6 +73,19 @@ def _page(request: HttpRequest, fields: dict[str, Any], errors: dict[str, str]) 
 
 def _verified(request: HttpRequest) -> QuerySet[Snapshot]:
     return Snapshot.objects.filter(cluster=request.cluster, state=Snapshot.State.VERIFIED)
+
+
+def _found(request: HttpRequest, known: set[str]) -> list[tuple[str, int]]:
+    """Other snapshots somebody laid into the cluster's directory: of a real etcd, or older."""
+    directory = settings.SNAPSHOT_DIR / request.cluster.slug
+    if not directory.is_dir():
+        return []
+    names = sorted(
+        p.name
+        for p in directory.glob("*.db")
+        if p.is_file() and p.name not in known and p.name[0] != "."
+    )
+    return [(name, (directory / name).stat().st_size) for name in names[:SHOWN]]
 
 
 def _is_there(row: Snapshot) -> bool:

@@ -18,6 +18,7 @@ WORKERS = {
     Job.Kind.ROLLING: "defragmentation.Defragmentation",
     Job.Kind.SIZES: "sizes_job.SizesJob",
     Job.Kind.SNAPSHOT: "snapshot_job.SnapshotJob",
+    Job.Kind.OPEN: "open_job.OpenJob",
 }
 """Named, not imported: the modules that begin jobs are those that work them off."""
 

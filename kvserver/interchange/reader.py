@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import os
 import struct
+from bisect import bisect_right
 from collections.abc import Iterator
+from operator import itemgetter
 
 from kvserver.interchange.bbolt import (
     BRANCH,
@@ -180,6 +182,31 @@ class Bucket:
     def check(self, used: PageMap) -> None:
         for bucket in self.buckets(used):
             bucket.check(used)
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of one key: one page of each level is read."""
+        for flags, found, value in self._leaf_of(key):
+            if found == key and not flags & IS_BUCKET:
+                return value
+        return None
+
+    def _leaf_of(self, key: bytes) -> list[Element]:
+        if self.inline is not None:
+            return _inline_elements(self.name, self.inline)
+        number, low, high = self.root_page, b"", None
+        for _ in range(DEPTH_MAX + 1):
+            page, flags, count, _span = self._image.page(number)
+            where = f"page {number}"
+            if flags == LEAF:
+                return leaf_elements(page, count, where, low, high)
+            children = branch_elements(page, count, where, low, high)
+            place = bisect_right(children, key, key=itemgetter(0)) - 1
+            if place < 0:
+                return []
+            if place + 1 < len(children):
+                high = children[place + 1][0]
+            low, number = children[place]
+        raise ImageError(f"corrupt image, page {number}: the tree is too deep")
 
     # -- the tree
 

@@ -78,6 +78,8 @@ RULES: dict[str, tuple[Who | Role, bool]] = {
     "schedule_snapshots": (Role.OPERATOR, False),
     "download_snapshot": (Role.OPERATOR, False),
     "download_saved": (Role.OPERATOR, False),
+    "browse_snapshot": (Role.OPERATOR, False),
+    "snapshot_key": (Role.OPERATOR, True),
     "job": (Role.OPERATOR, False),
     "job_live": (Role.OPERATOR, False),
     "abort_job": (Role.OPERATOR, False),

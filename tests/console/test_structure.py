@@ -37,6 +37,7 @@ PURE = [
     "keys/txn.py",
     "keys/txn_form.py",
     "maintenance/archive.py",
+    "maintenance/backup_index.py",
     "maintenance/lens.py",
     "maintenance/plan.py",
     "maintenance/prefixes.py",
