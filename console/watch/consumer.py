@@ -75,7 +75,11 @@ class WatchConsumer(LiveConsumer):
         WatchConsumer.ranges_open += wanted
         feed: Feed | None = None
         try:
-            page, had = await asyncio.wait_for(self._hello, HELLO_SECONDS)
+            try:
+                page, had = await asyncio.wait_for(self._hello, HELLO_SECONDS)
+            except TimeoutError:
+                await self.close(TRY_LATER)
+                return
             feed = await self._open(scope, page, had)
             await self._show(feed, scope, had)
         finally:

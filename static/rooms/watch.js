@@ -49,7 +49,8 @@
       return;
     }
     const from = JSON.parse(had || counts().dataset.place).at.map(([, , revision]) => BigInt(revision));
-    chip("poll", `resuming from ${from.reduce((a, b) => (a < b ? a : b))}`);
+    if (code === 1013) chip("poll", "waiting: too many watches are open");
+    else chip("poll", `resuming from ${from.reduce((a, b) => (a < b ? a : b))}`);
     if (!RETRIED.includes(code)) setTimeout(event.detail.socketWrapper.reconnect, RETRY_MS);
   });
   document.addEventListener("htmx:wsAfterMessage", (event) => {
