@@ -17,7 +17,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import JsonLexer, YamlLexer
 
-from console.keys import protobuf_text
+from console.keys.protobuf_text import is_kubernetes, is_message, kubernetes_text, message_text
 
 HIGHLIGHT_BYTES_MAX = 256 * 1024
 SHOWN_BYTES_MAX = 512 * 1024
@@ -200,19 +200,19 @@ def decode_yaml(value: bytes) -> Decoded:
 
 
 def decode_protobuf(value: bytes) -> Decoded:
-    return _cut_text(protobuf_text.message_text(value), len(value))
+    return _cut_text(message_text(value), len(value))
 
 
 def decode_kubernetes(value: bytes) -> Decoded:
-    return _cut_text(protobuf_text.kubernetes_text(value), len(value))
+    return _cut_text(kubernetes_text(value), len(value))
 
 
 DECODERS = (
-    Decoder("kubernetes", "Kubernetes", protobuf_text.is_kubernetes, decode_kubernetes),
+    Decoder("kubernetes", "Kubernetes", is_kubernetes, decode_kubernetes),
     Decoder("json", "JSON", is_json, decode_json),
     Decoder("yaml", "YAML", is_yaml, decode_yaml),
     Decoder("text", "Text", is_text, decode_text),
-    Decoder("protobuf", "Protobuf guess", protobuf_text.is_message, decode_protobuf),
+    Decoder("protobuf", "Protobuf guess", is_message, decode_protobuf),
     Decoder("hex", "Hex", lambda value: True, decode_hex),
 )
 
