@@ -77,6 +77,10 @@ class TlsSettings:
         context = self._context(ssl.PROTOCOL_TLS_SERVER)
         context.set_alpn_protocols(ALPN_PROTOCOLS)
         load_pair(context, self.cert_file, self.key_file)
+        if self.is_self_signed and not self.version_max and self.version_min == "TLS1.2":
+            # Made as etcd makes them, on P-521, and gRPC's own clients do not take signatures of
+            # that curve. TLS 1.3 ties the hash to the curve, TLS 1.2 leaves them SHA-256.
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
         if self.client_cert_file:
             load_pair(self._context(ssl.PROTOCOL_TLS_CLIENT), *self.dialling_pair)
         if self.demands_certificates:

@@ -301,6 +301,9 @@ def test_auto_tls(tmp_path: Path) -> None:
         assert made[fixtures / "client" / "cert.pem"] == shown.encode()
         lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
         assert lifetime.days == 3 * 365
+        credentials = grpc.ssl_channel_credentials(shown.encode())
+        with grpc.secure_channel(server.endpoint.target, credentials) as channel:
+            services.KVStub(channel).Put(rpc.PutRequest(key=b"a", value=b"b"), timeout=SECONDS_MAX)
         server.stop()
         server.start()
         wait_ready(server, starts=2)
