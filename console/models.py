@@ -226,6 +226,51 @@ class Snapshot(models.Model):
         ordering: ClassVar = ["-id"]
 
 
+class Sample(models.Model):
+    """What one member said at one moment (sampling/recorder.py). `second` is of the epoch, a
+    multiple of `grain_seconds`. A member that was silent has a row with `is_up` False."""
+
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="samples")
+    second = models.BigIntegerField()
+    grain_seconds = models.PositiveIntegerField()
+    member = models.CharField(max_length=16)
+    """Hexadecimal: a 64-bit id is never a number in a database row that JSON may see."""
+    name = models.CharField(max_length=200)
+    is_up = models.BooleanField()
+    is_leader = models.BooleanField(default=False)
+    db_size_bytes = models.BigIntegerField(default=0)
+    db_in_use_bytes = models.BigIntegerField(default=0)
+    db_quota_bytes = models.BigIntegerField(default=0)
+    revision = models.BigIntegerField(default=0)
+    applied_lag = models.BigIntegerField(default=0)
+    round_trip_ms = models.FloatField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            # Of several consoles on one database one writes the sample.
+            models.UniqueConstraint(
+                fields=["cluster", "grain_seconds", "second", "member"],
+                name="one_sample_a_moment",
+            )
+        ]
+
+
+class LeaderChange(models.Model):
+    """Seen between two samples. The first leader that was seen has an empty `before`."""
+
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="leader_changes")
+    second = models.BigIntegerField()
+    before = models.CharField(max_length=200, blank=True, default="")
+    after = models.CharField(max_length=200, blank=True, default="")
+    term = models.BigIntegerField()
+
+    class Meta:
+        ordering: ClassVar = ["-second"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["cluster", "term", "after"], name="one_change_a_term")
+        ]
+
+
 class AuditRow(models.Model):
     """One write, from the moment it was sent. Names are copies: rows outlive what they name."""
 

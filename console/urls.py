@@ -15,11 +15,13 @@ from console.members.urls import pages as member_pages
 from console.overview.urls import pages as overview_pages
 from console.palette.urls import cluster_pages as palette_pages
 from console.palette.urls import pages as palette
+from console.sampling.urls import pages as sampling_pages
 from console.users.urls import pages as user_pages
 from console.watch.urls import pages as watch_pages
 
 cluster_pages = [
     *overview_pages,
+    *sampling_pages,
     *key_pages,
     *history_pages,
     *watch_pages,

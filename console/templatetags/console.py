@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from hashlib import blake2s
 
 from django import template
@@ -102,6 +103,12 @@ def ago(seconds: float | None) -> str:
     if seconds is None:
         return "not seen"
     return "now" if seconds < 3 else f"{duration(seconds)} ago"
+
+
+@register.filter
+def utc(second: int) -> str:
+    """A second of the epoch, as a moment."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 @register.filter

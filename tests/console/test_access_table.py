@@ -54,6 +54,8 @@ RULES: dict[str, tuple[Who | Role, bool]] = {
     "lease": (Role.VIEWER, False),
     "keep_alive": (Role.EDITOR, True),
     "revoke_lease": (Role.EDITOR, True),
+    "over_time": (Role.VIEWER, False),
+    "over_time_live": (Role.VIEWER, False),
     "members": (Role.VIEWER, False),
     "members_live": (Role.VIEWER, False),
     "start_member": (Role.VIEWER, False),

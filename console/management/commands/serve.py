@@ -17,6 +17,7 @@ from console.gateway import check_endpoint, clients
 from console.maintenance.jobs import mark_interrupted
 from console.maintenance.scheduler import Scheduler
 from console.maintenance.snapshot_job import discard_unfinished
+from console.sampling.recorder import Recorder
 from console.serving.first_start import (
     bootstrap_admin,
     create_files,
@@ -174,6 +175,8 @@ class Command(BaseCommand):
         members.on_end(member_ended)
         scheduler = Scheduler()
         scheduler.begin()
+        recorder = Recorder()
+        recorder.begin()
         server = ConsoleServer(
             application=application,
             endpoints=build_endpoint_description_strings(
@@ -188,5 +191,6 @@ class Command(BaseCommand):
             server.run()
         finally:
             scheduler.stop()
+            recorder.stop()
         if ended:
             raise CommandError(f"the member ended by itself with status {ended[0]}")
