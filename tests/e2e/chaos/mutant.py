@@ -1,4 +1,4 @@
-"""A member with one classic bug planted in it: `python -m tests.e2e.chaos.mutant BUG FLAGS…`."""
+"""A member with classic bugs planted in it: `python -m tests.e2e.chaos.mutant BUG,BUG FLAGS…`."""
 
 from __future__ import annotations
 
@@ -48,5 +48,6 @@ BUGS: dict[str, Callable[[], None]] = {
 }
 
 if __name__ == "__main__":
-    BUGS[sys.argv.pop(1)]()
+    for name in sys.argv.pop(1).split(","):
+        BUGS[name]()
     main()
