@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from console.gateway.records import Event, Key
 from console.maintenance.plan import FRAGMENTED_PERCENT, Sizes
@@ -21,6 +22,7 @@ CHURN_MIN = 10
 """Retained versions for each live key beyond which a prefix is written too often to be kept."""
 UNTOUCHED_SHARE = 0.3
 QUOTA_SHARE = 0.8
+FORECAST_SPAN_MIN = timedelta(hours=1)
 FEW = 100
 """Below this many records or keys a prefix explains nothing."""
 
@@ -179,6 +181,31 @@ def _of_prefix(
         )
         found.append(Finding("info", said, "keys", prefix))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """A straight line through the first and the last size known."""
+
+    bytes_a_day: int
+    seconds: float
+    """Between the two."""
+    days_left: int | None
+    """Until the quota is reached; None when it shrinks, or there is no quota to be reached."""
+
+
+def forecast(points: Sequence[tuple[datetime, int]], quota_bytes: int) -> Forecast | None:
+    """From bytes in use at some times, oldest first. None when they say nothing: too few, or too
+    close together to tell growth from a busy moment."""
+    if len(points) < 2 or points[-1][0] - points[0][0] < FORECAST_SPAN_MIN:
+        return None
+    (began, first), (ended, last) = points[0], points[-1]
+    seconds = (ended - began).total_seconds()
+    a_day = int((last - first) * 86400 / seconds)
+    left = None
+    if quota_bytes > 0 and a_day > 0:
+        left = max(0, quota_bytes - last) // a_day
+    return Forecast(a_day, seconds, left)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,15 @@ from console.keys.addresses import list_url, query_url
 from console.maintenance import jobs, work
 from console.maintenance.plan import Sizes
 from console.maintenance.prefixes import DEPTH_MAX, largest
-from console.maintenance.sizes import FileSizes, Weight, bar, findings, total
+from console.maintenance.sizes import (
+    FileSizes,
+    Forecast,
+    Weight,
+    bar,
+    findings,
+    forecast,
+    total,
+)
 from console.maintenance.sizes_job import stages, weights_of
 from console.maintenance.views import frame
 from console.models import Job
@@ -96,7 +104,20 @@ def _report(request: HttpRequest, scan: Job) -> dict[str, Any]:
         "is_part": scan.state != Job.State.DONE or read_to < newest,
         "window": max(0, read_to - compacted),
         "leases": scan.result.get("leases"),
+        "forecast": _forecast(request, files),
     }
+
+
+def _forecast(request: HttpRequest, files: list[FileSizes]) -> Forecast | None:
+    """From the sizes that earlier scans met; the smallest quota is the one that is reached."""
+    scans = Job.objects.filter(cluster=request.cluster, kind=Job.Kind.SIZES).order_by("id")
+    points = [
+        (job.started_at, max(one["in_use"] for one in job.result["members"]))
+        for job in scans
+        if job.result.get("members")
+    ]
+    quotas = [file.quota_bytes for file in files if file.quota_bytes > 0]
+    return forecast(points, min(quotas, default=0))
 
 
 def _depth(request: HttpRequest, deepest: int) -> int:

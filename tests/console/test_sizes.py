@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from django.urls import reverse
 
@@ -11,7 +13,7 @@ from console.gateway.walk import Walk
 from console.maintenance import jobs, sizes_job, work
 from console.maintenance.plan import Sizes
 from console.maintenance.reclaim import record_bytes
-from console.maintenance.sizes import FileSizes, Weight, bar, findings, total
+from console.maintenance.sizes import FileSizes, Weight, bar, findings, forecast, total
 from console.maintenance.sizes_job import Hands, stages, weights_of
 from console.models import AuditRow, Job, PrefixSize
 from console.overview.health import Member, MemberStatus, assess
@@ -79,6 +81,23 @@ def test_a_bar_is_in_proportion_and_never_wider_than_itself() -> None:
     assert [s.width for s in bar([("live", 1), ("history", 0)], 10**9)] == [2, 0]
     assert sum(s.width for s in bar([("a", 5), ("b", 9)], 4)) == 1000
     assert [s.width for s in bar([("a", 0)], 0)] == [0]
+
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def test_a_forecast_is_a_line_through_what_is_known() -> None:
+    def at(hours: float, size: int) -> tuple[datetime, int]:
+        return NOON + timedelta(hours=hours), size
+
+    assert forecast([at(0, 100)], 1000) is None
+    assert forecast([at(0, 100), at(0.5, 900)], 1000) is None
+    found = forecast([at(0, 100), at(6, 999), at(48, 300)], 1000)
+    assert found is not None
+    assert (found.bytes_a_day, found.days_left) == (100, 7)
+    assert forecast([at(0, 300), at(24, 100)], 1000).days_left is None
+    assert forecast([at(0, 100), at(24, 300)], 0).days_left is None
+    assert forecast([at(0, 100), at(24, 2000)], 1000).days_left == 0
 
 
 class Pages:
@@ -313,6 +332,19 @@ def test_the_walk_of_a_real_member(cluster, store, prefix) -> None:
     assert [key.key for key in found] == names
     assert one.total == one.seen
     assert all(key.size_bytes == 10 for key in found)
+
+
+def test_the_page_forecasts_from_earlier_scans(cluster, olga) -> None:
+    first = scan(cluster, olga, hands(EVENTS, Pages({})))
+    url = reverse("sizes", args=["one"])
+    assert "a forecast needs two scans" in plain(browser_of(olga).get(url).text)
+    first.started_at -= timedelta(days=2)
+    first.result["members"][0]["in_use"] = 30
+    first.save()
+    scan(cluster, olga, hands(EVENTS, Pages({})))  # 50 in use of 1000
+    text = plain(browser_of(olga).get(url).text)
+    assert "grew by 10 B a day" in text or "grew by 9 B a day" in text
+    assert "the quota is reached in" in text
 
 
 def test_a_scan_needs_a_page_that_says_there_is_none(cluster, olga) -> None:

@@ -234,6 +234,27 @@ def test_snapshots_are_saved_and_downloaded_whole(at: Visit, store, tmp_path: Pa
         assert backup_status(str(path)).revision >= revision
 
 
+def test_a_key_is_taken_out_of_a_snapshot(at: Visit, store) -> None:
+    """The one saved by the test before holds it; here it is lost and found again."""
+    store.delete(b"/snapshot/key")
+    page = at.page
+    at.open(f"{HERE}/snapshots")
+    page.get_by_role("link", name="Look into the snapshot of").first.click()
+    page.get_by_role("button", name="Open the snapshot").click()
+    expect(page.locator("#job .sentence .chip")).to_have_text("done")
+    page.get_by_role("link", name="Look into it").click()
+    page.get_by_role("searchbox", name="Prefix").fill("/snapshot/")
+    page.keyboard.press("Enter")
+    expect(page.locator("#kept tbody tr")).to_have_count(1)
+    assert_whole(at)
+    page.get_by_role("link", name="/snapshot/key").click()
+    expect(page.locator(".facts").first).to_contain_text("it does not exist now")
+    assert_whole(at)
+    page.get_by_role("button", name="Restore this value").click()
+    expect(page.locator(".toasts")).to_contain_text("Restored /snapshot/key")
+    assert store.get(b"/snapshot/key").value == b"x" * 1000
+
+
 def test_a_schedule_set_by_keyboard_is_kept_over_a_restart(at: Visit, served: Served) -> None:
     page = at.page
     at.open(f"{HERE}/snapshots")
