@@ -206,7 +206,10 @@ class Serving:
         yield from AuthService(
             member, member.applier.auth, access, gate, self._hashing, self._bcrypt_cost
         ).methods(size)
-        yield from Health().methods()
+        health = Health()
+        if config.has_feature("StopGRPCServiceOnDefrag"):
+            self._storage.on_defragmenting = lambda is_busy: health.set_serving(not is_busy)
+        yield from health.methods()
 
     def start(self) -> None:
         """What asks other members by the clock."""

@@ -85,6 +85,8 @@ class StorageDuty:
         self.backend = backend
         self.figures = Figures()
         self.is_defragmenting = False
+        self.on_defragmenting: Callable[[bool], None] = lambda is_under_way: None
+        """Told when a defragmentation begins and when it has ended, however it did."""
         self.on_room: Callable[[], None] = lambda: None
         """Called after a flush, so that a member that held back proposals goes on."""
         self._loop = loop
@@ -200,6 +202,7 @@ class StorageDuty:
     def defragment(self, done: Callable[[str], None]) -> None:
         """Rewrite the backend's file beside running requests; `done` hears why it failed, or ""."""
         self.is_defragmenting = True
+        self.on_defragmenting(True)
         started = self._clock.monotonic()
         self._log.info("starting defragment", **self._sizes())
 
@@ -218,6 +221,7 @@ class StorageDuty:
             self._flush.submit(close, lambda _: None)
             self._is_job_under_way = False
             self.is_defragmenting = False
+            self.on_defragmenting(False)
             took = self._clock.monotonic() - started
             self.figures.defragment.observe(took)
             if outcome.failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from kvserver.errors import FatalError
 from kvserver.founding import refuse_contradictions
-from kvserver.proto import rpc_pb2
+from kvserver.proto import health_pb2, health_pb2_grpc, rpc_pb2
 from kvserver.resolving import resolved_url
 from tests.support.in_process import config, running
 
@@ -45,6 +46,9 @@ async def test_a_start_defragments_when_enough_would_be_freed(tmp_path: Path) ->
     async with running(tmp_path) as member:
         for number in range(12):
             await member.kv.Put(rpc_pb2.PutRequest(key=b"%d" % number, value=b"x" * 300_000))
+        async with asyncio.timeout(20):  # until all of it has reached the file
+            while (await member.maintenance.Status(rpc_pb2.StatusRequest())).dbSize < 3_500_000:
+                pass
         answer = await member.kv.DeleteRange(rpc_pb2.DeleteRangeRequest(key=b"0", range_end=b"9~"))
         await member.kv.Put(rpc_pb2.PutRequest(key=b"kept", value=b"v"))
         revision = answer.header.revision
@@ -60,6 +64,28 @@ async def test_a_start_defragments_when_enough_would_be_freed(tmp_path: Path) ->
         assert status.dbSize == done["size-after"]
         found = await member.kv.Range(rpc_pb2.RangeRequest(key=b"kept"))
         assert found.kvs[0].value == b"v"
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_clients_may_be_told_to_go_elsewhere_during_a_defragmentation(
+    tmp_path: Path, is_told: bool
+) -> None:
+    """The gate StopGRPCServiceOnDefrag (spec/observability.md §5)."""
+    gates = {"StopGRPCServiceOnDefrag": is_told}
+    async with running(tmp_path, feature_gates=gates) as member:
+        watch = health_pb2_grpc.HealthStub(member.channel).Watch(health_pb2.HealthCheckRequest())
+        serving, not_serving = health_pb2.HealthCheckResponse.SERVING, 2
+        assert (await watch.read()).status == serving
+        told = asyncio.ensure_future(watch.read())
+        await member.maintenance.Defragment(rpc_pb2.DefragmentRequest())
+        if is_told:
+            assert (await told).status == not_serving
+            assert (await watch.read()).status == serving
+        else:
+            # Whatever was said during it came before the answer, on the same connection.
+            assert not told.done()
+        watch.cancel()
+        await asyncio.gather(told, return_exceptions=True)
 
 
 def addresses(name: str) -> str:
