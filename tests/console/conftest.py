@@ -97,6 +97,12 @@ class Store:
         request = rpc_pb2.PutRequest(key=key, value=value, lease=lease)
         return self.client.write(lambda s: s.kv.Put, request, 5).header.revision
 
+    def put_all(self, pairs: dict[bytes, bytes]) -> int:
+        """In one txn."""
+        puts = [rpc_pb2.PutRequest(key=key, value=value) for key, value in pairs.items()]
+        request = rpc_pb2.TxnRequest(success=[rpc_pb2.RequestOp(request_put=put) for put in puts])
+        return self.client.write(lambda s: s.kv.Txn, request, 5).header.revision
+
     def delete(self, key: bytes) -> int:
         request = rpc_pb2.DeleteRangeRequest(key=key)
         return self.client.write(lambda s: s.kv.DeleteRange, request, 5).header.revision

@@ -53,6 +53,15 @@ PAGES = [
     "/c/local/key?key=/tree/a/",
     "/c/local/key?key=/tree/a/&rev=20",
     r"/c/local/key?key=/tree/%5Cxff/%5Cx00",
+    "/c/local/keys/search?prefix=/tree/&q=x",
+    "/c/local/keys/search?prefix=/tree/&q=e&in=values",
+    "/c/local/keys/delete?prefix=/tree/",
+    "/c/local/keys/rewind?prefix=/tree/",
+    "/c/local/keys/rewind?prefix=/tree/&to=12",
+    "/c/local/key/rename?key=/tree/a",
+    "/c/local/key/duplicate?key=/app/leased",
+    "/c/local/keys/import",
+    "/c/local/keys/txn",
 ]
 
 
@@ -82,7 +91,7 @@ def test_every_page_is_accessible_and_fits(
     """On one kind of server: how a page is built does not depend on who answers."""
     with visit(chromium, served.base, storage_state=signed_in, reduced_motion="reduce") as one:
         one.open(path)
-        if "sep=none" not in path:
+        if re.search(r"/keys\?|/key\?", path) and "sep=none" not in path:
             expect(one.page.get_by_role("tree")).to_be_visible()
         assert_good(one)
 
@@ -217,3 +226,111 @@ def test_folders_are_links_without_javascript(
         one.open("/c/local/keys?prefix=/tree/wide/")
         page.get_by_role("treeitem", name="more…").click()
         expect(row(page, "129/")).to_be_visible()
+
+
+def test_a_search_runs_to_the_end_and_stops(at: Visit, keys: Store) -> None:  # noqa: F811
+    """A scan of more than a step: visible, stopped, continued."""
+    if not keys.get(b"/many/20999"):
+        for start in range(0, 21_000, 100):
+            keys.put_all({b"/many/%05d" % n: b"v" for n in range(start, start + 100)})
+    page = at.page
+    at.open("/c/local/keys?prefix=/many/")
+    page.keyboard.press("s")
+    page.get_by_label("Text").fill("0999")
+    page.keyboard.press("Enter")
+    expect(page.locator(".scan-line")).to_contain_text("20000 of 21000")
+    expect(page.locator("#scan-rows tr")).to_have_count(2)
+    at.assert_accessible()
+    page.get_by_role("button", name="Scan to the end").click()
+    expect(page.locator(".scan-line")).to_contain_text("21000 of 21000")
+    expect(page.locator(".scan-line")).to_contain_text("3 matches")
+    expect(page.locator("#scan-rows tr")).to_have_count(3)
+    expect(page.locator("#scan-run")).to_have_count(0)
+
+
+def test_a_key_is_renamed_and_duplicated(at: Visit, keys: Store) -> None:  # noqa: F811
+    page = at.page
+    keys.put(b"/named/one", b"v")
+    at.open("/c/local/key?key=/named/one")
+    page.locator("summary[aria-label='More for this key']").click()
+    page.get_by_role("link", name="Duplicate key").click()
+    page.get_by_label("New name").fill("/named/two")
+    page.get_by_role("button", name="Duplicate key").click()
+    expect(page.locator("h1")).to_have_text("/named/two")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".toast").last).to_contain_text("Undone")
+    assert keys.get(b"/named/two") is None
+    at.open("/c/local/key/rename?key=/named/one")
+    page.get_by_label("New name").fill("/named/three")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("/named/three")
+    assert keys.get(b"/named/one") is None
+
+
+def test_a_range_is_deleted_by_plan_and_brought_back(at: Visit, keys: Store) -> None:  # noqa: F811
+    page = at.page
+    for number in range(3):
+        keys.put(b"/range/%d" % number, b"v")
+    at.open("/c/local/keys?prefix=/range/")
+    page.locator("summary[aria-label='More for these keys']").click()
+    page.get_by_role("link", name="Delete these keys").click()
+    expect(page.locator("h1")).to_contain_text("Delete 3 keys of local?")
+    expect(page.get_by_role("link", name="Cancel")).to_be_focused()
+    page.get_by_text("The same with etcdctl").click()
+    page.get_by_label("curl").check()
+    expect(page.locator("#command-curl")).to_contain_text("/v3/kv/txn")
+    expect(page.locator("#command-text")).to_be_hidden()
+    at.assert_accessible()
+    page.get_by_role("button", name="Delete range").click()
+    expect(page.locator("h1")).to_contain_text("3 keys deleted")
+    at.assert_accessible()
+    assert keys.get(b"/range/1") is None
+    page.get_by_role("link", name="Bring them back").click()
+    expect(page.locator(".points")).to_contain_text("3 come back")
+    page.get_by_role("button", name="Rewind range").click()
+    expect(page.locator("h1")).to_contain_text("Rewind: done")
+    at.assert_accessible()
+    assert keys.get(b"/range/1").value == b"v"
+
+
+def test_an_export_downloads_and_is_imported(at: Visit, keys: Store) -> None:  # noqa: F811
+    """Through the console as it is served, where responses are streamed off the loop."""
+    page = at.page
+    for number in range(450):
+        keys.put(b"/out/%03d\xff" % number, b"\x00\xff")
+    at.open("/c/local/keys?prefix=/out/")
+    page.locator("summary[aria-label='More for these keys']").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export as NDJSON").click()
+    path = download.value.path()
+    assert path.read_bytes().count(b"\n") == 450
+    keys.delete(b"/out/007\xff")
+    keys.put(b"/out/008\xff", b"other")
+    at.open("/c/local/keys/import")
+    page.get_by_label("File", exact=True).set_input_files(path)
+    page.get_by_role("button", name="Compare with the cluster").click()
+    expect(page.locator(".points")).to_contain_text("1 are new, 1 change, 448 are the same")
+    at.assert_accessible()
+    page.get_by_role("button", name="Import keys").click()
+    expect(page.locator("h1")).to_contain_text("Import: done")
+    assert keys.get(b"/out/007\xff").value == keys.get(b"/out/008\xff").value == b"\x00\xff"
+
+
+def test_a_txn_by_keyboard(at: Visit, keys: Store) -> None:  # noqa: F811
+    page = at.page
+    keys.delete(b"/txn/new")
+    at.open("/c/local/keys/txn")
+    page.get_by_role("group", name="Compare 1").get_by_label("Key").fill("/txn/new")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.type("0")
+    page.get_by_role("group", name="Then 1").get_by_label("Key").fill("/txn/new")
+    page.get_by_role("group", name="Then 1").get_by_label("Value").fill("made")
+    page.get_by_role("button", name="Review transaction").press("Enter")
+    expect(page.locator(".said")).to_contain_text("mod /txn/new = 0")
+    expect(page.get_by_role("button", name="Send transaction")).to_be_focused()
+    at.assert_accessible()
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("Transaction: then")
+    at.assert_accessible()
+    assert keys.get(b"/txn/new").value == b"made"
