@@ -16,11 +16,13 @@ from console.access import allow
 from console.audit.record import Outcome, etcdctl_for, recorded
 from console.errors import STATES, cluster_error, plain
 from console.gateway import ClusterError, Compacted, Key, Written
-from console.keys.addresses import BadAddress, key_of, key_url, number_of
+from console.keys.addresses import BadAddress, key_of, key_url, list_url, number_of
 from console.keys.byte_text import show
 from console.keys.decoders import editable_text, visible, why_not_editable
 from console.keys.diff import Diff, compare
 from console.keys.draft import Draft
+from console.keys.lens import SEPARATOR
+from console.keys.tree import base_of
 from console.keys.views_key import key_frame, lease_of
 from console.roles import Role
 
@@ -274,6 +276,8 @@ def undo_put(request: HttpRequest) -> HttpResponse:
         messages.error(request, f"{show(name)} changed again: nothing was undone.")
     else:
         messages.success(request, f"Undone: {show(name)} is as it was before.")
+        if not to:  # it is gone: what is left to look at is where it was
+            return redirect(list_url(request.cluster, base_of(name, SEPARATOR)))
     return redirect(key_url(request.cluster, name))
 
 
