@@ -43,15 +43,18 @@ def _fix_advertised(
 ) -> None:
     """Listening everywhere while advertising only localhost helps nobody: advertise the address
     of the default route (spec/config.md §4, default-host substitution)."""
-    if "initial-advertise-peer-urls" in given:
-        return
-    anywhere = [url for url in values["listen-peer-urls"] if urlsplit(url).hostname in ANY_HOSTS]
-    host = default_host() if anywhere else ""
-    if host:
-        shown = f"[{host}]" if ":" in host else host
-        port = urlsplit(anywhere[0]).port
-        scheme = urlsplit(anywhere[0]).scheme
-        values["initial-advertise-peer-urls"] = (f"{scheme}://{shown}:{port}",)
+    for advertised, listened in (
+        ("initial-advertise-peer-urls", "listen-peer-urls"),
+        ("advertise-client-urls", "listen-client-urls"),
+    ):
+        anywhere = [url for url in values[listened] if urlsplit(url).hostname in ANY_HOSTS]
+        if advertised in given or not anywhere:
+            continue
+        host = default_host()
+        if host:
+            shown = f"[{host}]" if ":" in host else host
+            parts = urlsplit(anywhere[0])
+            values[advertised] = (f"{parts.scheme}://{shown}:{parts.port}",)
 
 
 def _initial_cluster(

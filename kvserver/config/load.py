@@ -30,6 +30,12 @@ EXIT_USAGE = 2
 def load(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Config, Logger]:
     """The configuration and its logger, or an exit: 0 after --help and --version, 2 when the
     command line cannot be read, 1 when the values do not fit (spec/config.md §1)."""
+    detected: list[str] = []
+
+    def detect() -> str:
+        detected.append(default_route_host())
+        return detected[-1]
+
     try:
         given = read_arguments(arguments)
         if given.wants_help:
@@ -37,7 +43,7 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Conf
         if given.values.get("version"):
             _leave(0, version_text())
         given = gather(given, environment)
-        config = complete(settle_names(given), default_route_host)
+        config = complete(settle_names(given), detect)
         log = make_logger(config)
     except UsageError as error:
         print(f"{error}\n\n{usage_text()}", end="", file=sys.stderr)
@@ -48,6 +54,8 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Conf
         raise SystemExit(EXIT_REFUSED) from None
     for level, message, extra in given.notes:
         getattr(log, level)(message, **extra)
+    if any(detected):
+        log.info("detected default host for advertise", host=detected[-1])
     for message, extra in warnings(config):
         log.warn(message, **extra)
     return config, log

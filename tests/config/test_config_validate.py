@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kvserver.config import Config, ConfigError, complete, load
 from kvserver.config.durations import format_duration, parse_duration
 from kvserver.config.flags import ALIASES, FLAGS, GATE_FLAGS, GROUPS, RETIRED, lookup
-from kvserver.config.load import default_route_host, field_names
+from kvserver.config.load import default_route_host, field_names, gather
 from kvserver.config.sources import read_arguments, settle_names
 from kvserver.config.usage import usage_text
 from kvserver.config.validate import warnings
@@ -208,6 +208,17 @@ def test_listening_everywhere_advertises_the_default_route() -> None:
     assert checked(everywhere, named, default_host="10.1.2.3").initial_advertise_peer_urls == (
         "http://h:1",
     )
+
+
+def test_a_file_may_leave_the_advertised_client_urls_to_the_default_route(tmp_path: Path) -> None:
+    """A command line has to name them; of a file etcd takes what it finds."""
+    path = tmp_path / "etcd.yaml"
+    path.write_text("listen-client-urls: https://[::]:2379\nclient-transport-security:\n"
+                    "  cert-file: c\n  key-file: k\n")  # fmt: skip
+    values = gather(read_arguments([f"--config-file={path}"]), {}).values
+    assert complete(values, lambda: "10.1.2.3").advertise_client_urls == ("https://10.1.2.3:2379",)
+    assert complete(values, lambda: "fd00::1").advertise_client_urls == ("https://[fd00::1]:2379",)
+    assert complete(values).advertise_client_urls == ("http://localhost:2379",)
 
 
 def test_what_is_probably_not_meant_warns() -> None:
