@@ -45,57 +45,6 @@ def keys(behind: Store) -> Store:
     return behind
 
 
-PAGES = [
-    "/c/local/keys?prefix=/tree/",
-    "/c/local/keys?prefix=/tree/&rev=20&read=serializable",
-    "/c/local/keys?prefix=tree:&sep=:",
-    "/c/local/keys?prefix=/tree/&sep=none",
-    "/c/local/key?key=/tree/a/",
-    "/c/local/key?key=/tree/a/&rev=20",
-    r"/c/local/key?key=/tree/%5Cxff/%5Cx00",
-    "/c/local/keys/search?prefix=/tree/&q=x",
-    "/c/local/keys/search?prefix=/tree/&q=e&in=values",
-    "/c/local/keys/delete?prefix=/tree/",
-    "/c/local/keys/rewind?prefix=/tree/",
-    "/c/local/keys/rewind?prefix=/tree/&to=12",
-    "/c/local/key/rename?key=/tree/a",
-    "/c/local/key/duplicate?key=/app/leased",
-    "/c/local/keys/import",
-    "/c/local/keys/txn",
-]
-
-
-def assert_good(one: Visit) -> None:
-    """Accessible in both themes, no wider than a phone."""
-    for scheme, width, rule in (
-        ("light", 1280, "color-contrast"),
-        ("dark", 1280, None),
-        ("light", 390, None),
-    ):
-        one.page.emulate_media(color_scheme=scheme)
-        one.page.set_viewport_size({"width": width, "height": 844})
-        one.assert_accessible(rule)
-        one.assert_fits()
-    one.assert_quiet()
-    assert one.page.title() != "owned"
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_every_page_is_accessible_and_fits(
-    chromium: Browser,  # noqa: F811
-    served: Served,
-    signed_in,  # noqa: F811
-    keys: Store,
-    path: str,
-) -> None:
-    """On one kind of server: how a page is built does not depend on who answers."""
-    with visit(chromium, served.base, storage_state=signed_in, reduced_motion="reduce") as one:
-        one.open(path)
-        if re.search(r"/keys\?|/key\?", path) and "sep=none" not in path:
-            expect(one.page.get_by_role("tree")).to_be_visible()
-        assert_good(one)
-
-
 def row(page: Page, name: str):
     return page.get_by_role("treeitem").filter(
         has=page.locator(".nm", has_text=re.compile(f"^{re.escape(name)}$"))

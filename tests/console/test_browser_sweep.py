@@ -29,7 +29,13 @@ KEY = "?key=/app/config"
 LEASED = "?key=/app/leased"
 
 OBJECTS: dict[str, list[str]] = {
-    "keys": ["/c/local/keys", "/c/local/keys?prefix=/hostile/", "/c/local/keys?prefix=nothing"],
+    "keys": [
+        "/c/local/keys" + query
+        for query in (
+            *("", "?prefix=/hostile/", "?prefix=nothing", "?prefix=/app&sep=p"),
+            *("?prefix=/app/&sep=none", "?prefix=/hostile/&rev={revision}&read=serializable"),
+        )
+    ],
     "key": [
         "/c/local/key" + query
         for query in (
@@ -42,12 +48,12 @@ OBJECTS: dict[str, list[str]] = {
     "rename_key": ["/c/local/key/rename" + KEY],
     "duplicate_key": ["/c/local/key/duplicate" + LEASED],
     "delete_range": ["/c/local/keys/delete?prefix=/app/"],
-    "rewind": ["/c/local/keys/rewind?prefix=/app/&to={revision}"],
+    "rewind": ["/c/local/keys/rewind?prefix=/app/" + more for more in ("", "&to={revision}")],
     "key_history": ["/c/local/key/history" + KEY, f"/c/local/key/history?key={SCRIPT}"],
     "restore_key": ["/c/local/key/restore" + KEY + "&rev={revision}"],
     "key_raw": ["/c/local/key/raw" + KEY],
     "key_access": ["/c/local/key/access" + KEY],
-    "key_search": ["/c/local/keys/search", "/c/local/keys/search?q=/app/"],
+    "key_search": ["/c/local/keys/search" + more for more in ("", "?q=/app/", "?q=%3C&in=values")],
     "revision": ["/c/local/revision/{revision}"],
     "history": ["/c/local/history", "/c/local/history?show=deleted"],
     "watch": ["/c/local/watch", "/c/local/watch?prefix=/hostile/&prefix=/app/&rev=1"],

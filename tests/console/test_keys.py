@@ -485,8 +485,13 @@ def test_trap_12_no_page_that_is_opened_writes(as_admin, store: Store, prefix) -
     """Not a revision and not even a raft entry: asking for alarms would be one."""
     store.put(prefix, b"v")
     urls = [reverse("overview", args=["one"]), reverse("overview_live", args=["one"])]
-    urls += [reverse(name, args=["one"]) for name in ("keys", "new_key")]
-    urls += [page_url(prefix, name) for name in ("key", "key_raw", "edit_key", "delete_key")]
+    bare = ("keys", "new_key", "key_search", "import_keys", "export_keys", "build_txn")
+    urls += [reverse(name, args=["one"]) for name in bare]
+    about = ("key", "key_raw", "edit_key", "delete_key", "rename_key", "duplicate_key")
+    urls += [page_url(prefix, name) for name in about]
+    ranges = ("delete_range", "rewind", "key_search")
+    tail = f"?prefix={show(prefix)}&q=x&to={store.revision()}"
+    urls += [reverse(name, args=["one"]) + tail for name in ranges]
     before = store.raft_index()
     for url in urls:
         assert as_admin.get(url).status_code == 200
