@@ -27,7 +27,9 @@ class OwnSignIn:
 
 
 def remember(session: Any, cluster: Cluster, own: OwnSignIn) -> None:
-    session[f"{PREFIX}{cluster.pk}"] = encrypt(json.dumps([own.user, own.password]))
+    session[f"{PREFIX}{cluster.pk}"] = encrypt(
+        json.dumps([own.user, own.password, cluster.changed_at.isoformat()])
+    )
 
 
 def recall(session: Any, cluster: Cluster) -> OwnSignIn | None:
@@ -36,7 +38,11 @@ def recall(session: Any, cluster: Cluster) -> OwnSignIn | None:
         stored = decrypt(session.get(f"{PREFIX}{cluster.pk}", ""))
     except SecretLost:
         return None
-    return OwnSignIn(*json.loads(stored)) if stored else None
+    if not stored:
+        return None
+    user, password, changed_at = json.loads(stored)
+    # A password that was given to one address is not handed to another.
+    return OwnSignIn(user, password) if changed_at == cluster.changed_at.isoformat() else None
 
 
 def forget(session: Any, cluster: Cluster) -> None:

@@ -95,16 +95,16 @@ def directory(reader: Reader, *, users_max: int, roles_max: int) -> Directory:
     )
 
 
-def opens_without_password(writer: Writer, name: str) -> bool:
-    """Whether somebody signs in by this name with nothing for a password. Of a user without a
-    password nobody does: the server says that one was given (spec/auth.md §1)."""
+def try_empty_password(writer: Writer, name: str) -> str:
+    """open: somebody signs in by this name with nothing for a password. none: the user has no
+    password, only certificates sign in by it (spec/auth.md §1). Else closed."""
     try:
         writer._read(lambda s: s.auth.Authenticate, rpc_pb2.AuthenticateRequest(name=name))
     except Unreachable:
         raise
-    except ClusterError:
-        return False
-    return True
+    except ClusterError as error:
+        return "none" if error.message.endswith("given for no password user") else "closed"
+    return "open"
 
 
 def _if_there(get: Any, reader: Reader, name: str) -> Any:

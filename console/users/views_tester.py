@@ -244,10 +244,9 @@ def try_passwords(request: HttpRequest) -> HttpResponse:
     users: tuple[EtcdUser, ...] = context["directory"].users[:PASSWORDS_TRIED_MAX]
     command = ctl(request).line("endpoint", "health", "# with --user=NAME: for each of them")
     with recorded(request, "try empty passwords", f"{len(users)} users", command=command) as row:
-        open_names = []
-        for user in users:
-            if auth.opens_without_password(request.gateway, user.name):
-                open_names.append(user.name)
+        said = {user.name: auth.try_empty_password(request.gateway, user.name) for user in users}
+        found = {way: [n for n, one in said.items() if one == way] for way in ("open", "none")}
         row.outcome = Outcome.DONE
-        row.detail = f"open: {', '.join(open_names) or 'none'}"
-    return render(request, "users/findings.html", context | {"open": open_names, "tried": users})
+        row.detail = f"open: {', '.join(found['open']) or 'none'}"
+    context |= {"open": found["open"], "certificate_only": found["none"], "tried": users}
+    return render(request, "users/findings.html", context)

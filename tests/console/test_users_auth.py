@@ -14,7 +14,11 @@ from console.clusters import secrets
 from console.clusters.own import OwnSignIn, recall
 from console.gateway import Reader, auth, clients
 from console.live import CLOSE_SIGN_IN, admit
-from console.models import AuditRow, Cluster
+from console.maintenance.defragmentation import steps_of
+from console.maintenance.jobs import create_for
+from console.maintenance.work import execute
+from console.models import AuditRow, Cluster, Job
+from console.overview.health import assess
 from console.roles import Role
 from kvserver.proto import rpc_pb2
 from tests.console.conftest import browser_of, make_account
@@ -331,6 +335,30 @@ def test_the_password_is_nowhere_in_clear_and_forgotten_by_signing_out(
     vera.post(reverse("logout"))
     assert not Session.objects.filter(session_key=key).exists()
     assert not [whose for whose in clients._clients if whose[1] and whose[1].user == "rita"]
+
+
+def test_a_changed_connection_asks_again(vera: Browser, own_cluster: Cluster) -> None:
+    """A password that was given to one address is not handed to another."""
+    sign_in(vera, "rita", "rita's own")
+    assert vera.get(url("own_access")).status_code == 200
+    own_cluster.endpoints += "\nhttp://127.0.0.1:1"
+    own_cluster.save()
+    assert vera.get(url("own_access")).status_code == 302
+
+
+def test_a_job_goes_on_as_who_began_it(own_cluster: Cluster) -> None:
+    """Credentials stand in no row: they go along with the thread."""
+    boss = make_account("root")
+    own_cluster.own = OwnSignIn("root", "root's")
+    health = assess(*Reader(own_cluster).members())
+    members = [row.member for row in health.rows]
+    for own, state, step in ((OwnSignIn("root", "root's"), "done", "done"), (None, "stopped", "")):
+        job = create_for(own_cluster, boss, Job.Kind.DEFRAGMENT, steps_of(members))
+        execute(job.pk, own=own)
+        job.refresh_from_db()
+        assert job.state == state, job.detail
+        assert not step or [one["state"] for one in job.steps] == [step]
+        assert "root's" not in f"{job.__dict__}"
 
 
 def test_two_people_are_two_users_on_one_connection(

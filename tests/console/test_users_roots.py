@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from console.keys.paging import prefix_range
 from console.users.roots import PIECES_MAX, Root, pieces_of, roots_of
 from console.users.spans import Span, span_of
+
+BUSY = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+"""How long an example takes says how busy the machine is."""
 
 EVERYTHING = Span(b"", None)
 
@@ -51,6 +54,7 @@ def test_only_what_lies_within_what_was_asked_for() -> None:
 ends = st.binary(max_size=2).map(lambda tail: b"k" + tail)
 
 
+@BUSY
 @given(ends, ends, st.binary(max_size=3).map(lambda tail: b"k" + tail))
 def test_the_pieces_hold_the_same_keys_once(start: bytes, end: bytes, key: bytes) -> None:
     span = Span(start, end)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from console.users.demands import (
@@ -34,6 +34,9 @@ from console.users.rules import (
 )
 from console.users.spans import Span, bounds, shape_fields, shape_of, span_of, union, wire_of
 from tests.support.auth_model import AuthModel
+
+BUSY = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+"""How long an example takes says how busy the machine is."""
 
 NUMBERS = {"read": 0, "write": 1, "readwrite": 2}
 
@@ -82,6 +85,7 @@ def distinct(held: list[EtcdRole]) -> list[EtcdRole]:
     ]
 
 
+@BUSY
 @given(roles, wires(), st.sampled_from(RIGHTS))
 def test_it_agrees_with_the_model_that_knows_no_intervals(held, wire, right: str) -> None:
     held = distinct(held)
@@ -89,6 +93,7 @@ def test_it_agrees_with_the_model_that_knows_no_intervals(held, wire, right: str
     assert decide(held, right, span_of(*wire)).is_allowed == expected
 
 
+@BUSY
 @given(roles, wires(), st.sampled_from(RIGHTS))
 def test_the_pieces_are_the_range_and_each_grant_covers_its_own(held, wire, right: str) -> None:
     span = span_of(*wire)
@@ -108,6 +113,7 @@ def test_the_pieces_are_the_range_and_each_grant_covers_its_own(held, wire, righ
     assert decision.is_allowed == (not decision.missing)
 
 
+@BUSY
 @given(roles, wires(), st.sampled_from(RIGHTS))
 def test_what_is_missing_is_all_that_is_missing(held, wire, right: str) -> None:
     """Granting exactly the missing intervals turns the no into a yes."""
@@ -116,6 +122,7 @@ def test_what_is_missing_is_all_that_is_missing(held, wire, right: str) -> None:
     assert decide([*held, EtcdRole("mend", tuple(mended))], right, span_of(*wire)).is_allowed
 
 
+@BUSY
 @given(roles, wires())
 def test_the_readable_roots_are_what_may_be_read(held, wire) -> None:
     span = span_of(*wire)
@@ -126,12 +133,14 @@ def test_the_readable_roots_are_what_may_be_read(held, wire) -> None:
         assert one.end < following.start
 
 
+@BUSY
 @given(st.lists(wires(), max_size=6), keys)
 def test_a_union_holds_the_same_keys(several, key: bytes) -> None:
     spans = [span_of(*wire) for wire in several]
     assert any(key in span for span in union(spans)) == any(key in span for span in spans)
 
 
+@BUSY
 @given(wires())
 def test_bounds_and_shapes_say_the_same(wire) -> None:
     span = span_of(*wire)
@@ -187,6 +196,14 @@ def test_neighbours_of_two_roles_decide_together_and_a_gap_is_named() -> None:
     assert not gap.is_allowed
     assert gap.is_partly
     assert gap.nearest_missing == Span(b"c", b"d")
+
+
+def test_the_grant_that_reaches_farthest_decides() -> None:
+    held = [role("near", ("read", b"a", b"c")), role("far", ("read", b"a", b"e"))]
+    decision = decide(held, READ, Span(b"b", b"d"))
+    assert [(piece.span, piece.grant and piece.grant.role) for piece in decision.pieces] == [
+        (Span(b"b", b"d"), "far")
+    ]
 
 
 def test_write_never_implies_read_and_the_near_miss_is_named() -> None:
