@@ -13,6 +13,7 @@ from django.urls import reverse
 from console.gateway import Event
 from console.gateway.feed import Connection, Feed, Taken
 from console.history.changes import describe
+from console.keys.byte_text import show
 from console.keys.diff import Diff
 from console.models import Cluster
 from console.watch.cursors import Cursor, Place, pack
@@ -22,6 +23,8 @@ DIFF_BYTES_MAX = 8 * 1024
 DIFF_BYTES_PER_FRAME = 32 * 1024
 """Values larger than this together are not compared in the list, but on a page of their own."""
 
+KEY_BYTES_MAX = 2 * 1024
+
 WORST_FIRST = ("stopped", "resuming", "connecting", "live")
 
 
@@ -29,6 +32,16 @@ WORST_FIRST = ("stopped", "resuming", "connecting", "live")
 class Row:
     event: Event
     diff: Diff | None
+
+    @property
+    def is_long(self) -> bool:
+        """Too long a key to stand in a list, in links and in labels: a frame has a size."""
+        return len(self.event.key) > KEY_BYTES_MAX
+
+    @property
+    def name(self) -> str:
+        key = self.event.key
+        return f"{show(key[:KEY_BYTES_MAX])}…" if self.is_long else show(key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -429,6 +429,17 @@ async def test_what_is_lost_while_open_ends_the_watch(
     assert consumer.WatchConsumer.ranges_open == 0
 
 
+async def test_a_frame_stays_small_whatever_the_keys_and_values_are(server, store, prefix) -> None:
+    session, start = await viewer(server), await start_of(store)
+    one = await Watching(session, prefix).open(start)
+    for number in range(4):
+        await sync_to_async(store.put)(prefix + b"%d" % number + b"\xff" * 100_000, b"x" * 500_000)
+    await one.until(lambda w: len(w.revisions) == 4)
+    assert len(one.text) < 150_000
+    assert "a key of 97.7" in one.text
+    await one.close()
+
+
 # --- the feed's bounds, alone -------------------------------------------------------------------
 
 
