@@ -35,6 +35,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "The state of the cluster in one sentence, then each member with its own figures: they "
         "are asked one by one, so a member that is behind or gone is seen.",
     ),
+    "sampling": (
+        "How the members fared while nobody was looking: samples that the console itself takes "
+        "and keeps, without any other monitoring.",
+    ),
     "members": (
         "Who belongs to the cluster and votes in it. Each change says what the quorum is before "
         "and after, and what failure the cluster survives next.",
