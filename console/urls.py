@@ -43,6 +43,7 @@ urlpatterns = [
     path("c/<slug:cluster>", include(cluster_pages)),
     *palette,
     path("audit", audit.audit, name="audit"),
+    path("audit/export", audit.export, name="audit_export"),
     path("clusters", clusters.clusters, name="clusters"),
     path("clusters/new", clusters.new_cluster, name="new_cluster"),
     path("clusters/<slug:slug>", clusters.edit_cluster, name="edit_cluster"),

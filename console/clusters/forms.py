@@ -67,6 +67,14 @@ class ClusterForm(forms.ModelForm):
         return bool(data.get("tls_key") or stored)
 
     def save(self, commit: bool = True) -> Cluster:
+        cluster = self.described()
+        if not cluster.slug:
+            cluster.slug = free_slug(cluster.name)
+        cluster.save()
+        return cluster
+
+    def described(self) -> Cluster:
+        """The connection as typed, not stored."""
         cluster = super().save(commit=False)
         if self.cleaned_data["forget_secrets"]:
             cluster.etcd_password_encrypted = cluster.tls_key_encrypted = ""
@@ -74,9 +82,6 @@ class ClusterForm(forms.ModelForm):
             cluster.etcd_password_encrypted = encrypt(self.cleaned_data["etcd_password"])
         if self.cleaned_data["tls_key"]:
             cluster.tls_key_encrypted = encrypt(self.cleaned_data["tls_key"])
-        if not cluster.slug:
-            cluster.slug = free_slug(cluster.name)
-        cluster.save()
         return cluster
 
 

@@ -9,6 +9,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from console.access import Who, allow
 from console.audit.record import note
 from console.clusters.forms import COLOURS, ClusterForm
+from console.clusters.secrets import SecretLost
+from console.gateway.probe import probe
 from console.models import Account, Cluster
 from console.shell import remembered, visible_clusters
 
@@ -39,6 +41,8 @@ def clusters(request: HttpRequest) -> HttpResponse:
 @allow(Who.CONSOLE_ADMIN, "GET", "POST")
 def new_cluster(request: HttpRequest) -> HttpResponse:
     form = ClusterForm(request.POST or None)
+    if "test" in request.POST:
+        return _tested(request, form, None)
     if request.method == "POST" and form.is_valid():
         cluster = form.save()
         note(request, "add connection", cluster.name, cluster=cluster, detail=_what(cluster))
@@ -51,6 +55,8 @@ def new_cluster(request: HttpRequest) -> HttpResponse:
 def edit_cluster(request: HttpRequest, slug: str) -> HttpResponse:
     found = get_object_or_404(Cluster, slug=slug)
     form = ClusterForm(request.POST or None, instance=found)
+    if "test" in request.POST:
+        return _tested(request, form, Cluster.objects.get(pk=found.pk))
     if request.method == "POST" and form.is_valid():
         cluster = form.save()
         note(request, "change connection", cluster.name, cluster=cluster, detail=_what(cluster))
@@ -78,7 +84,32 @@ def remove_cluster(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "clusters/remove.html", context)
 
 
-def _form(request: HttpRequest, form: ClusterForm, cluster: Cluster | None) -> HttpResponse:
+def _tested(request: HttpRequest, form: ClusterForm, cluster: Cluster | None) -> HttpResponse:
+    """Tried as typed; nothing is stored, and a secret that was typed does not come back."""
+    found: dict[str, object] = {}
+    is_fragment = bool(request.headers.get("HX-Request"))
+    if form.is_valid():
+        try:
+            described = form.described()
+            described.asks_sign_in = False  # whoever tests has no session with the cluster
+            found["probe"] = probe(described)
+        except (ValueError, SecretLost) as error:
+            found["probe_error"] = str(error)
+    else:
+        found["probe_error"] = "; ".join(
+            f"{name}: {errors[0]}" for name, errors in form.errors.items()
+        )
+    if is_fragment:
+        return render(request, "clusters/_probe.html", found)
+    return _form(request, form, cluster, {**found, "is_page": True})
+
+
+def _form(
+    request: HttpRequest,
+    form: ClusterForm,
+    cluster: Cluster | None,
+    more: dict[str, object] | None = None,
+) -> HttpResponse:
     title = cluster.name if cluster else "New connection"
     context = {
         "title": title,
@@ -87,6 +118,7 @@ def _form(request: HttpRequest, form: ClusterForm, cluster: Cluster | None) -> H
         "form": form,
         "connection": cluster,
         "colours": COLOURS,
+        **(more or {}),
     }
     return render(request, "clusters/form.html", context, status=422 if form.errors else 200)
 

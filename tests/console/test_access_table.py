@@ -110,6 +110,7 @@ RULES: dict[str, tuple[Who | Role, bool]] = {
     "etcd_sign_in": (Role.VIEWER, False),
     "etcd_sign_out": (Role.VIEWER, False),
     "audit": (Who.CONSOLE_ADMIN, False),
+    "audit_export": (Who.CONSOLE_ADMIN, False),
     "clusters": (Who.CONSOLE_ADMIN, False),
     "new_cluster": (Who.CONSOLE_ADMIN, False),
     "edit_cluster": (Who.CONSOLE_ADMIN, False),
