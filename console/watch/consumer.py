@@ -15,14 +15,15 @@ from django.http import QueryDict
 from console.gateway import Reader
 from console.gateway.feed import Feed
 from console.live import LiveConsumer
-from console.watch.cursors import Place, starts, unpack, was_seen
+from console.watch.cursors import Cursor, Place, starts, unpack, was_seen
 from console.watch.present import Counts, behind, chips_html, counts_html, export_url, rows_html
 from console.watch.scope import Scope, scope_of
 
 TICK_SECONDS = 0.1
 HELLO_SECONDS = 10.0
 SHOWN_PER_FRAME = 10
-KEPT_WHILE_PAUSED = 500
+KEPT_WHILE_PAUSED = 300
+"""As many as the page keeps rows (static/rooms/watch.js)."""
 MESSAGE_BYTES_MAX = 128 * 1024
 RANGES_OPEN_MAX = 200
 """In this process. Each is a thread and a stream to the cluster."""
@@ -81,7 +82,11 @@ class WatchConsumer(LiveConsumer):
                 await self.close(TRY_LATER)
                 return
             feed = await self._open(scope, page, had)
-            await self._show(feed, scope, had)
+            # Nothing has been taken yet: who comes back begins where this socket did.
+            begun = tuple(Cursor(part.keys, part.next_revision) for part in feed.parts)
+            place = had if had.cursors else Place(begun, had.since, had.counted)
+            feed.start()
+            await self._show(feed, scope, place)
         finally:
             WatchConsumer.ranges_open -= wanted
             if feed:
@@ -98,7 +103,6 @@ class WatchConsumer(LiveConsumer):
             is_new=lambda key, revision: not was_seen(key, revision, had.cursors),
             kept_max=SHOWN_PER_FRAME,
         )
-        feed.start()
         return feed
 
     async def _show(self, feed: Feed, scope: Scope, place: Place) -> None:

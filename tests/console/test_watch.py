@@ -271,6 +271,9 @@ async def test_trap_8_a_pause_that_breaks_off_loses_nothing(server, store, prefi
     one = await Watching(session, prefix).open(start, pause=True)
     made = [await sync_to_async(store.put)(prefix, b"%d" % number) for number in range(3)]
     await one.until(lambda w: "paused: 3 waiting" in words("<main>" + w.text))
+    assert json.loads(one.place)["at"] == [
+        [prefix.hex(), prefix_range(prefix).end.hex(), str(start)]
+    ]
     await one.close()
     again = await Watching(session, prefix).open(start, one.place)
     await again.until(lambda w: len(w.revisions) == 3)
