@@ -36,9 +36,9 @@ def addresses(leaf: Leaf) -> list[str]:
 
 def is_for(leaf: Leaf, host: str) -> bool:
     """Whether the certificate is for this name or address; the common name does not count."""
-    wanted = _address(host)
+    wanted = parse_address(host)
     if wanted is not None:
-        return any(_address(found) == wanted for found in addresses(leaf))
+        return any(parse_address(found) == wanted for found in addresses(leaf))
     name = host.lower().rstrip(".")
     return any(_covers(pattern.lower().rstrip("."), name) for pattern in dns_names(leaf))
 
@@ -51,7 +51,8 @@ def _covers(pattern: str, name: str) -> bool:
     return bool(first) and rest == pattern[2:]
 
 
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Without zone and brackets; an IPv4 address that came in IPv6's clothes is itself again."""
     try:
         found = ipaddress.ip_address(text.strip("[]").partition("%")[0])
     except ValueError:

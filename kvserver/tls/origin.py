@@ -7,12 +7,11 @@ against the names that the remote address resolves back to. A certificate withou
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import socket
 from typing import Protocol
 
-from kvserver.tls.certificates import Leaf, addresses, dns_names, is_for
+from kvserver.tls.certificates import Leaf, addresses, dns_names, is_for, parse_address
 from kvserver.transport import TlsRefused
 
 
@@ -57,11 +56,11 @@ async def check_origin(leaf: Leaf, remote: str, resolver: Resolver) -> None:
 
 
 async def _resolves_to(remote: str, names: list[str], resolver: Resolver) -> bool:
-    wanted = ipaddress.ip_address(remote)
+    wanted = parse_address(remote)
     for name in names:
         if not name.startswith("*."):
             found = await resolver.addresses_of(name)
-            if wanted in map(ipaddress.ip_address, found):
+            if wanted in map(parse_address, found):
                 return True
     wildcards = [name for name in names if name.startswith("*.")]
     if not wildcards:

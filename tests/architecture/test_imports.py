@@ -37,6 +37,8 @@ ALLOWED: dict[str, set[str]] = {
         "transport",
     },
     "client": {"proto", "errors", "clock", "interchange"},
+    "tls": BASE | {"clock", "transport"},
+    "discovery": BASE | {"client", "config", "logs", "membership", "resolving"},
     "runtime": BASE
     | {
         "apply",

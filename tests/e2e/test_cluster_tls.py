@@ -85,11 +85,21 @@ def test_members_know_each_other_by_certificate(tmp_path: Path) -> None:
 
 
 def test_members_that_make_their_own_certificates(tmp_path: Path) -> None:
-    """spec/config.md §5 rule 8: nobody verifies them, and the traffic is encrypted."""
-    flags = ("--peer-auto-tls",)
+    """spec/config.md §5 rule 8: nobody verifies them, and the traffic is encrypted; that of a whole
+    database for a member that lags too."""
+    flags = ("--peer-auto-tls", "--snapshot-count=20", "--snapshot-catchup-entries=5")
     with cluster_of(tmp_path, KEYDECK, KEYDECK, KEYDECK, flags=flags, scheme="https") as three:
         revision = three[0].put(b"k", b"v")
         assert len(three.wait_equal(revision)) == 1
         for member in three.members:
             made = member.process.data_dir / "fixtures" / "peer"
             assert sorted(path.name for path in made.iterdir()) == ["cert.pem", "key.pem"]
+        late = three.followers()[0]
+        assert late.process.terminate() == 0
+        other = three.running()[0]
+        for number in range(100):
+            revision = other.put(b"%d" % number, b"x" * 1000)
+        late.process.spawn()
+        late.process.wait_ready()
+        assert len(three.wait_equal(revision)) == 1
+        assert "received a database snapshot" in log_of(late)

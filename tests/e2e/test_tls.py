@@ -241,6 +241,20 @@ def test_a_renewed_certificate_is_shown_without_a_restart(guarded: Guarded) -> N
         kv.Range(READ, timeout=SECONDS_MAX)
 
 
+def test_etcds_own_client(guarded: Guarded) -> None:
+    """Mutual TLS from the command line: writing, reading, and asking the member itself."""
+    cert, key = guarded.alice.write(guarded.directory, "alice")
+    url, ca = guarded.server.client_url, guarded.directory / "ca.crt"
+    reach = ("--endpoints", url, "--cacert", str(ca))
+    own = (*reach, "--cert", str(cert), "--key", str(key))
+    assert etcdctl(guarded.server, *own, "put", "fromctl", "v") == "OK\n"
+    assert etcdctl(guarded.server, *own, "get", "fromctl") == "fromctl\nv\n"
+    assert "m0, " in etcdctl(guarded.server, *own, "member", "list")
+    assert url in etcdctl(guarded.server, *own, "endpoint", "status")
+    with pytest.raises(AssertionError, match=r"context deadline exceeded|Unavailable"):
+        etcdctl(guarded.server, *reach, "--command-timeout=2s", "get", "fromctl")
+
+
 # -- other ways to be reached
 
 

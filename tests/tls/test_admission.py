@@ -179,6 +179,9 @@ async def test_an_address_or_a_name_that_resolves_to_it() -> None:
     ):
         await check_origin(certificate, "10.0.0.1", dns)
     await check_origin(leaf(("DNS", "*.a.org")), "10.0.0.2", dns)
+    mapped = FakeResolver({"m": ["10.0.0.1"], "six": ["fe80::1"]}, {})
+    await check_origin(leaf(("DNS", "m")), "::ffff:10.0.0.1", mapped)
+    await check_origin(leaf(("DNS", "six")), "fe80::1%eth0", mapped)
     await check_origin(leaf(("DNS", "elsewhere")), "", dns)  # a Unix socket has no address
     assert dns.asked == ["nowhere", "m.example.com", "m.example.com", "10.0.0.2"]
 
