@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from console.audit.record import Outcome, etcdctl_for, recorded
-from console.gateway import ClusterError, Denied, FateUnknown, Writer, upkeep
+from console.gateway import ClusterError, Denied, FateUnknown, Writer, membership, upkeep
 from console.maintenance.jobs import Actor, Step, Worker
-from console.maintenance.plan import Sizes, gate, next_of
+from console.maintenance.plan import Sizes, gate, next_of, successor
 from console.models import Cluster, Job
-from console.overview.health import Health, Member, assess
+from console.overview.health import Health, Member, Row, assess
 
 GATE_LOOKS_MAX = 120
 GATE_LOOK_SECONDS = 1.0
@@ -23,12 +23,18 @@ class Hands:
 
     look: Callable[[], Health]
     defragment: Callable[[Member], Sizes]
+    move: Callable[[Member, Member], None]
+    """From the leader to another member."""
     pause: Callable[[float], None] = time.sleep
 
 
 def hands_for(cluster: Cluster) -> Hands:
     writer = Writer(cluster)
-    return Hands(lambda: assess(*writer.members()), lambda one: upkeep.defragment(writer, one))
+    return Hands(
+        look=lambda: assess(*writer.members()),
+        defragment=lambda one: upkeep.defragment(writer, one),
+        move=lambda leader, target: membership.move_leader(writer, leader, target),
+    )
 
 
 def steps_of(members: list[Member]) -> list[Step]:
@@ -52,6 +58,7 @@ class Defragmentation(Worker):
     def __init__(self, job: Job, hands: Hands | None = None) -> None:
         super().__init__(job)
         self.hands = hands or hands_for(job.cluster)
+        self._has_moved = False
 
     def aborted_words(self) -> str:
         return "Aborted: the members left were not touched."
@@ -65,6 +72,12 @@ class Defragmentation(Worker):
             if row is None:
                 return Job.State.STOPPED, "The members left are no longer in the cluster."
             step = next(s for s in waiting if s["id"] == row.member.hex_id)
+            target = self._successor(health, row)
+            if target is not None:
+                stop = self._hand_over(step, row.member, target)
+                if stop:
+                    return Job.State.STOPPED, stop
+                continue  # the gate again: everybody has to know the new leader
             stop = self._take(step, row.member)
             if stop:
                 return Job.State.STOPPED, stop
@@ -86,6 +99,34 @@ class Defragmentation(Worker):
         step = next(s for s in self.job.steps if s["state"] in {"waiting", "gate"})
         step["state"], step["detail"] = "gate", "waits: " + ", ".join(reasons)
         self.save()
+
+    def _successor(self, health: Health, row: Row) -> Member | None:
+        """Whom a leader hands over to before it stands still; None where nobody has to."""
+        if self.job.kind != Job.Kind.ROLLING or not row.is_leader or self._has_moved:
+            return None
+        status = row.member.status
+        if status is None or Sizes.of(status).free_percent < self.job.threshold_percent:
+            return None
+        return successor(health, row.member)
+
+    def _hand_over(self, step: Step, leader: Member, target: Member) -> str:
+        """Once a job: should the leadership come back, the member is taken as it is."""
+        self._has_moved = True
+        words = f"{leader.label} to {target.label}"
+        step["state"], step["detail"] = "gate", f"hands the leadership over to {target.label}"
+        self.save()
+        command = etcdctl_for(self.job.cluster).at(leader.reached_at)
+        line = command.line("move-leader", target.hex_id)
+        try:
+            with recorded(Actor.of(self.job), "move leader", words, command=line) as row:
+                self.patiently(self.hands.move, leader, target)
+                row.outcome, row.detail = Outcome.DONE, f"job {self.job.pk}"
+        except ClusterError as error:
+            step["state"] = failed_as(error)
+            step["detail"] = f"leadership not moved: {error.code}: {error.message}"
+            self.save()
+            return f"{leader.label} could not hand the leadership over to {target.label}."
+        return ""
 
     def _take(self, step: Step, member: Member) -> str:
         """One member. What is returned ends the job."""

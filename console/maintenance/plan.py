@@ -50,6 +50,19 @@ def next_of(health: Health, waiting: Collection[int]) -> Row | None:
     return next((row for row in in_order(health.rows) if row.member.id in waiting), None)
 
 
+def successor(health: Health, leader: Member) -> Member | None:
+    """Who leads while the leader is busy with itself: a voter that is well and least behind."""
+    fit = [
+        row
+        for row in health.rows
+        if row.member.id != leader.id
+        and not row.member.is_learner
+        and row.member.status
+        and row.state in {"healthy", "near quota"}
+    ]
+    return min(fit, key=lambda row: row.raft_lag).member if fit else None
+
+
 def gate(health: Health) -> tuple[str, ...]:
     """What stands against taking one member away now; nothing when the cluster is whole."""
     reasons = [] if health.leader else ["there is no leader"]

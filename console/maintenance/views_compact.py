@@ -17,6 +17,7 @@ from console.gateway import ClusterError, History, upkeep
 from console.history.versions import window
 from console.keys.addresses import query_url
 from console.keys.paging import prefix_range
+from console.maintenance.past import revisions_before
 from console.maintenance.plan import proposed_revision
 from console.maintenance.prefixes import largest
 from console.maintenance.reclaim import Freed, Reclaim, suggestions
@@ -123,7 +124,7 @@ def _plan(
         "preview": preview,
         "suggestions": [
             (one, _here(request, one.revision, is_physical))
-            for one in suggestions(newest, compacted, ())
+            for one in suggestions(newest, compacted, revisions_before(request.cluster))
         ],
         "longer_url": _here(request, revision, is_physical, look="long"),
         "is_long": request.GET.get("look") == "long",

@@ -13,6 +13,7 @@ from console.audit.record import etcdctl_for, note
 from console.errors import plain
 from console.keys.addresses import list_url, query_url
 from console.maintenance import jobs, work
+from console.maintenance.past import sizes_in_use
 from console.maintenance.plan import Sizes
 from console.maintenance.prefixes import DEPTH_MAX, largest
 from console.maintenance.sizes import (
@@ -109,15 +110,17 @@ def _report(request: HttpRequest, scan: Job) -> dict[str, Any]:
 
 
 def _forecast(request: HttpRequest, files: list[FileSizes]) -> Forecast | None:
-    """From the sizes that earlier scans met; the smallest quota is the one that is reached."""
+    """From the console's own samples, and where these are too young from the sizes that earlier
+    scans met. The smallest quota is the one that is reached."""
     scans = Job.objects.filter(cluster=request.cluster, kind=Job.Kind.SIZES).order_by("id")
-    points = [
+    met = [
         (job.started_at, max(one["in_use"] for one in job.result["members"]))
         for job in scans
         if job.result.get("members")
     ]
     quotas = [file.quota_bytes for file in files if file.quota_bytes > 0]
-    return forecast(points, min(quotas, default=0))
+    quota = min(quotas, default=0)
+    return forecast(sizes_in_use(request.cluster), quota) or forecast(met, quota)
 
 
 def _depth(request: HttpRequest, deepest: int) -> int:

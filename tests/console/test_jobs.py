@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from console.gateway import ClusterError, Denied, FateUnknown
-from console.maintenance import defragmentation, jobs, work
+from console.maintenance import defragmentation, jobs, plan, work
 from console.maintenance.plan import MemberHash, Sizes, proposed_revision, verdict
 from console.maintenance.present import job_context
 from console.models import Account, AuditRow, Cluster, ClusterGrant, Job
@@ -35,6 +35,7 @@ class Three:
     down: set[int] = field(default_factory=set)
     at: dict = field(default_factory=dict)
     pauses: int = 0
+    moves: list[tuple[int, int]] = field(default_factory=list)
     in_use: dict[int, int] = field(default_factory=dict)
     meanwhile: object = None
 
@@ -59,6 +60,14 @@ class Three:
         # Done at the next look, by the thread that owns the test's database.
         self.meanwhile = what
         return Sizes(3 * MIB, 2 * MIB)
+
+    def move(self, leader: Member, target: Member) -> None:
+        assert leader.id == self.leader
+        self.moves.append((leader.id, target.id))
+        what = self.at.get("move")
+        if isinstance(what, Exception):
+            raise what
+        self.leader = target.id
 
     def pause(self, seconds: float) -> None:
         self.pauses += 1
@@ -89,7 +98,7 @@ def start(cluster: Cluster, olga: Account, three: Three, threshold: int = 20) ->
 
 
 def run(job: Job, three: Three) -> dict[str, str]:
-    hands = defragmentation.Hands(three.look, three.defragment, three.pause)
+    hands = defragmentation.Hands(three.look, three.defragment, three.move, three.pause)
     work.execute(job.pk, hands)
     job.refresh_from_db()
     return {step["member"]: step["state"] for step in job.steps}
@@ -101,13 +110,47 @@ def test_learners_and_followers_first_the_leader_last(cluster, olga, three) -> N
     assert three.touched == [3, 2, 1]
     assert job.state == "done"
     assert job_context(job)["freed_bytes"] == 3 * 7 * MIB
-    assert AuditRow.objects.filter(outcome="done", account_name="olga").count() == 3
+    done = AuditRow.objects.filter(outcome="done", account_name="olga")
+    assert done.filter(action="defragment member").count() == 3
+    assert three.moves == [(1, 2)]  # to a voter: a learner cannot lead
+    assert done.get(action="move leader").target == "m1 to m2"
 
 
 def test_the_leader_of_now_is_last_not_the_one_of_the_start(cluster, olga, three) -> None:
     three.at[3] = lambda: setattr(three, "leader", 2)
     run(start(cluster, olga, three), three)
     assert three.touched == [3, 1, 2]
+
+
+def test_a_leader_that_is_passed_over_keeps_the_lead(cluster, olga, three) -> None:
+    three.in_use = {1: 9 * MIB}
+    job = start(cluster, olga, three)
+    assert run(job, three) == {"m1": "skipped", "m2": "done", "m3": "done"}
+    assert three.moves == []
+
+
+def test_leadership_that_comes_back_is_not_moved_for_ever(cluster, olga, three) -> None:
+    three.move = lambda leader, target: three.moves.append((leader.id, target.id))
+    assert set(run(start(cluster, olga, three), three).values()) == {"done"}
+    assert three.moves == [(1, 2)]
+    assert three.touched == [3, 2, 1]
+
+
+def test_a_leader_that_cannot_hand_over_is_spared(cluster, olga, three) -> None:
+    three.at["move"] = ClusterError("FAILED_PRECONDITION", "bad leader transferee", "e")
+    job = start(cluster, olga, three)
+    assert run(job, three) == {"m1": "failed", "m2": "done", "m3": "done"}
+    assert job.detail == "m1 could not hand the leadership over to m2."
+    assert three.touched == [3, 2]
+    assert AuditRow.objects.get(action="move leader").outcome == "failed"
+
+
+def test_one_member_alone_has_nobody_to_hand_over_to(cluster, olga, three) -> None:
+    three.down = {2, 3}
+    one = three.look().rows[0].member
+    alone = assess([one])
+    assert plan.successor(alone, one) is None
+    assert plan.successor(three.look(), one) is None
 
 
 def test_an_abort_spares_the_members_left(cluster, olga, three) -> None:

@@ -6,16 +6,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.urls import reverse
+from django.utils.timezone import now
 
 from console.gateway import ClusterError, Compacted, Reader, TooLarge, walk
 from console.gateway.records import Event, History, Key
 from console.gateway.walk import Walk
 from console.maintenance import jobs, sizes_job, work
+from console.maintenance.past import revisions_before, sizes_in_use
 from console.maintenance.plan import Sizes
 from console.maintenance.reclaim import record_bytes
 from console.maintenance.sizes import FileSizes, Weight, bar, findings, forecast, total
 from console.maintenance.sizes_job import Hands, stages, weights_of
-from console.models import AuditRow, Job, PrefixSize
+from console.models import AuditRow, Job, PrefixSize, Sample
 from console.overview.health import Member, MemberStatus, assess
 from console.roles import Role
 from kvserver.proto import kv_pb2, rpc_pb2
@@ -337,7 +339,7 @@ def test_the_walk_of_a_real_member(cluster, store, prefix) -> None:
 def test_the_page_forecasts_from_earlier_scans(cluster, olga) -> None:
     first = scan(cluster, olga, hands(EVENTS, Pages({})))
     url = reverse("sizes", args=["one"])
-    assert "a forecast needs two scans" in plain(browser_of(olga).get(url).text)
+    assert "a forecast needs an hour of samples" in plain(browser_of(olga).get(url).text)
     first.started_at -= timedelta(days=2)
     first.result["members"][0]["in_use"] = 30
     first.save()
@@ -345,6 +347,31 @@ def test_the_page_forecasts_from_earlier_scans(cluster, olga) -> None:
     text = plain(browser_of(olga).get(url).text)
     assert "grew by 10 B a day" in text or "grew by 9 B a day" in text
     assert "the quota is reached in" in text
+
+
+def sample(cluster, hours_ago: float, revision: int, in_use: int, member: str = "1") -> None:
+    Sample.objects.create(
+        cluster=cluster,
+        second=int((now() - timedelta(hours=hours_ago)).timestamp()),
+        grain_seconds=10,
+        member=member,
+        name="m" + member,
+        is_up=True,
+        revision=revision,
+        db_in_use_bytes=in_use,
+    )
+
+
+def test_samples_say_which_revision_keeps_some_hours_and_how_fast_it_grows(cluster) -> None:
+    assert revisions_before(cluster) == []
+    assert sizes_in_use(cluster) == []
+    for hours_ago, revision, in_use in ((30, 100, 10), (25, 200, 20), (2, 900, 40), (0.5, 950, 70)):
+        sample(cluster, hours_ago, revision, in_use)
+        sample(cluster, hours_ago, revision - 1, in_use + 5, member="2")
+    assert revisions_before(cluster) == [("keep 24 h", 200), ("keep 1 h", 900)]
+    assert [size for _, size in sizes_in_use(cluster)] == [15, 75]
+    found = forecast(sizes_in_use(cluster), 1000)
+    assert found is not None and found.days_left is not None
 
 
 def test_a_scan_needs_a_page_that_says_there_is_none(cluster, olga) -> None:
