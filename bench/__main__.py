@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from bench import cluster
@@ -30,6 +31,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--tls", action="store_true", help="clients use TLS, with both servers")
     names = [measure.name for measure in MEASURES]
     parser.add_argument("--only", action="append", choices=names, help="only this measure")
+    parser.add_argument("--auth", action="store_true", help="callers sign in, at both servers")
     parser.add_argument(
         "--cluster", type=int, choices=(3, 5), help="so many members of each kind, puts only"
     )
@@ -51,7 +53,8 @@ class Pairs:
         self._reference = _release(options.etcd)
         self._subject = _release(options.subject_etcd) if options.subject_etcd else None
         self._data = data
-        self._security = Security.with_tls(data) if options.tls else NO_SECURITY
+        security = Security.with_tls(data) if options.tls else NO_SECURITY
+        self._security = replace(security, wants_auth=options.auth)
         self._made = 0
 
     @contextlib.contextmanager
@@ -162,7 +165,8 @@ def main(argv: list[str]) -> int:
         "",
         f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d %H:%M')}, {scale.keys:,} keys in the "
         "large keyspace, both servers and the generator on one machine."
-        + (" Clients use TLS." if options.tls else ""),
+        + (" Clients use TLS." if options.tls else "")
+        + (" Callers have signed in." if options.auth else ""),
     ]
     report = table(figures, title)
     print(report)

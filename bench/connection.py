@@ -44,11 +44,12 @@ class ReplyFailed(Exception):
 
 
 class Address(NamedTuple):
-    """Where a server listens; `tls` where it has to be spoken."""
+    """Where a server listens; `tls` where it has to be spoken, `token` where one is asked for."""
 
     host: str
     port: int
     tls: ssl.SSLContext | None = None
+    token: str = ""
 
 
 class Connection:

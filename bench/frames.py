@@ -40,7 +40,9 @@ def client_opening() -> bytes:
     )
 
 
-def headers_of(path: str, authority: str) -> list[tuple[str, str]]:
+def headers_of(path: str, authority: str, token: str = "") -> list[tuple[str, str]]:
+    """With `token`, as a client that has signed in sends them."""
+    signed_in = [("token", token)] if token else []
     return [
         (":method", "POST"),
         (":scheme", "http"),
@@ -49,22 +51,23 @@ def headers_of(path: str, authority: str) -> list[tuple[str, str]]:
         ("content-type", "application/grpc"),
         ("user-agent", "keydeck-bench/1"),
         ("te", "trailers"),
+        *signed_in,
     ]
 
 
-def header_blocks(path: str, authority: str) -> Iterator[bytes]:
+def header_blocks(path: str, authority: str, token: str = "") -> Iterator[bytes]:
     """Blocks of successive calls without deadline: one literal, then the same one for ever."""
     encoder = Encoder()
-    headers = headers_of(path, authority)
+    headers = headers_of(path, authority, token)
     first, later = encoder.encode(headers), encoder.encode(headers)
     assert encoder.encode(headers) == later
     return chain([first], repeat(later))
 
 
-def deadline_blocks(path: str, authority: str) -> Iterator[bytes]:
+def deadline_blocks(path: str, authority: str, token: str = "") -> Iterator[bytes]:
     """Blocks of successive calls with a deadline of about five seconds, fresh on every call."""
     encoder = Encoder()
-    headers = headers_of(path, authority)
+    headers = headers_of(path, authority, token)
     timeout = 4_999_999
     while True:
         # A Go client sends the microseconds that are left: hardly any two calls share a value.

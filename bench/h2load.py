@@ -42,6 +42,8 @@ def run_fixed(
         file.flush()
         command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-n{calls}"]
         command += ["-d", file.name, "-H", "content-type: application/grpc", "-H", "te: trailers"]
+        if address.token:
+            command += ["-H", f"token: {address.token}"]
         scheme = "https" if address.tls else "http"
         command.append(f"{scheme}://{address.host}:{address.port}{path}")
         before = _children_seconds()

@@ -38,8 +38,10 @@ class Swarm:
     ) -> None:
         blocks = deadline_blocks if deadlines else header_blocks
         authority = f"{address[0]}:{address[1]}"
-        self.connections = [Connection(*address) for _ in range(connections)]
-        self._blocks: list[Iterator[bytes]] = [blocks(path, authority) for _ in self.connections]
+        self.connections = [Connection(*address[:3]) for _ in range(connections)]
+        self._blocks: list[Iterator[bytes]] = [
+            blocks(path, authority, address.token) for _ in self.connections
+        ]
 
     def close(self) -> None:
         for connection in self.connections:

@@ -49,7 +49,7 @@ class _Ears:
     __slots__ = ("connection", "received", "tail", "unrenewed")
 
     def __init__(self, address: Address, streams: int, each: int) -> None:
-        self.connection = Connection(*address)
+        self.connection = Connection(*address[:3])
         self.tail = b""
         self.unrenewed = 0
         self.received = 0
@@ -57,7 +57,7 @@ class _Ears:
         create = rpc.WatchRequest(create_request=rpc.WatchCreateRequest(key=KEY))
         ask = message(create.SerializeToString()) * each
         for number in range(streams):
-            block = encoder.encode(headers_of(WATCH, f"{address[0]}:{address[1]}"))
+            block = encoder.encode(headers_of(WATCH, f"{address[0]}:{address[1]}", address.token))
             stream_id = 2 * number + 1
             self.connection.send_raw(
                 frame(HEADERS, END_HEADERS, stream_id, block) + frame(DATA, 0, stream_id, ask)
@@ -153,12 +153,14 @@ class _Pulse:
     )
 
     def __init__(self, address: Address, bodies: list[bytes]) -> None:
-        self.connection = Connection(*address)
+        self.connection = Connection(*address[:3])
         self.bodies = bodies
         self.sent = self.outstanding = 0
         self.rest = self.partial = b""
         self.initial_window = self.stream_window = WINDOW_DEFAULT
-        block = Encoder().encode(headers_of(KEEP_ALIVE, f"{address[0]}:{address[1]}"))
+        block = Encoder().encode(
+            headers_of(KEEP_ALIVE, f"{address[0]}:{address[1]}", address.token)
+        )
         self.connection.send_raw(frame(HEADERS, END_HEADERS, 1, block))
 
     def send(self, window: int) -> None:

@@ -8,10 +8,12 @@ import ssl
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
 from bench.connection import Address
+from kvserver.proto import auth_pb2
 from kvserver.proto import rpc_pb2 as rpc
 from kvserver.proto import rpc_pb2_grpc as services
 from tests.support.certificates import Authority
@@ -25,6 +27,8 @@ SETTINGS = (
 )
 """Given to both alike. 10 000 entries between snapshots keeps etcd's memory at its smallest."""
 
+USER, PASSWORD = "bench", "bench"
+"""Of servers that live as long as a run."""
 CALL_SECONDS_MAX = 600.0
 
 
@@ -36,10 +40,12 @@ class Target:
     server: ServerProcess
     tls: ssl.SSLContext | None = None
     channel: grpc.Channel | None = None
+    wants_auth: bool = False
+    token: str = ""
 
     @property
     def address(self) -> Address:
-        return Address("127.0.0.1", self.server.client_port, self.tls)
+        return Address("127.0.0.1", self.server.client_port, self.tls, self.token)
 
     def start(self) -> float:
         """Start the member; returns the seconds until it answered a linearizable read."""
@@ -48,6 +54,8 @@ class Target:
         seconds = time.perf_counter() - began
         options = [("grpc.max_receive_message_length", -1)]
         self.channel = self.server.channel(options)
+        if self.wants_auth:
+            sign_in(self)
         return seconds
 
     def stop(self) -> None:
@@ -98,13 +106,49 @@ class Target:
         return float(found.group(1)) if found else None
 
 
+def sign_in(target: Target) -> None:
+    """Auth on, if it is not on already; from here on the target is asked as one user whose role
+    covers all keys, and maintained as root."""
+    assert target.channel is not None
+    auth = services.AuthStub(target.channel)
+    if not auth.AuthStatus(rpc.AuthStatusRequest(), timeout=60).enabled:
+        everything = auth_pb2.Permission(
+            permType=auth_pb2.Permission.READWRITE, key=b"\0", range_end=b"\0"
+        )
+        for name, role in (("root", "root"), (USER, "everything")):
+            auth.UserAdd(rpc.AuthUserAddRequest(name=name, password=PASSWORD), timeout=60)
+            auth.RoleAdd(rpc.AuthRoleAddRequest(name=role), timeout=60)
+            auth.UserGrantRole(rpc.AuthUserGrantRoleRequest(user=name, role=role), timeout=60)
+        grant = rpc.AuthRoleGrantPermissionRequest(name="everything", perm=everything)
+        auth.RoleGrantPermission(grant, timeout=60)
+        auth.AuthEnable(rpc.AuthEnableRequest(), timeout=60)
+    tokens = [
+        auth.Authenticate(rpc.AuthenticateRequest(name=name, password=PASSWORD), timeout=60).token
+        for name in ("root", USER)
+    ]
+    target.channel = grpc.intercept_channel(target.channel, _Signed(tokens[0]))
+    target.token = tokens[1]
+
+
+class _Signed(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+    """Adds a token to what the bench itself asks."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        metadata = [*(details.metadata or ()), ("token", self._token)]
+        return continuation(details._replace(metadata=metadata), request)
+
+
 @dataclass(frozen=True)
 class Security:
-    """What makes a server speak TLS and the generator trust it."""
+    """What makes a server speak TLS and the generator trust it, and whether callers sign in."""
 
     flags: tuple[str, ...] = ()
     authority: bytes | None = None
     context: ssl.SSLContext | None = None
+    wants_auth: bool = False
 
     @classmethod
     def with_tls(cls, directory: Path) -> Security:
@@ -126,10 +170,10 @@ def etcd_target(
     label = label or f"etcd {release.version}"
     flags = (*SETTINGS, *security.flags)
     server = etcd_server(release, data, flags=flags, authority=security.authority)
-    return Target(label, server, security.context)
+    return Target(label, server, security.context, wants_auth=security.wants_auth)
 
 
 def keydeck_target(data: Path, security: Security = NO_SECURITY) -> Target:
     flags = (*SETTINGS, "--log-level=warn", *security.flags)
     server = keydeck_server(data, flags=flags, authority=security.authority)
-    return Target("Keydeck", server, security.context)
+    return Target("Keydeck", server, security.context, wants_auth=security.wants_auth)
