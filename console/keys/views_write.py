@@ -22,6 +22,7 @@ from console.keys.decoders import editable_text, visible, why_not_editable
 from console.keys.diff import Diff, compare
 from console.keys.draft import Draft
 from console.keys.lens import SEPARATOR
+from console.keys.merge import merge
 from console.keys.tree import base_of
 from console.keys.views_key import key_frame, lease_of
 from console.roles import Role
@@ -168,7 +169,8 @@ def _conflict(
     request: HttpRequest, draft: Draft, theirs: Key | None, newest: int, frame: dict[str, Any]
 ) -> HttpResponse:
     """Somebody else was quicker. Base, theirs, yours; nothing is lost and nothing written."""
-    base = _value_at(request, draft.key, draft.base)
+    began_from = _key_at(request, draft.key, draft.base)
+    base = _text(began_from) if began_from else None
     their_text = _text(theirs)
     yours = visible(draft.value_text)
     context = {
@@ -181,20 +183,28 @@ def _conflict(
         "their_diff": _diff(base, their_text),
         "your_text": yours,
         "your_diff": compare(their_text, yours),
+        "merged": _merged(began_from, theirs, draft.value_text),
         "may_overwrite": theirs is None or editable_text(theirs.value or b"") is not None,
     }
     return render(request, "keys/conflict.html", context, status=409)
 
 
-def _value_at(request: HttpRequest, key: bytes, revision: int) -> str | None:
-    """The text the draft began from; None when there was none or it was compacted away."""
+def _key_at(request: HttpRequest, key: bytes, revision: int) -> Key | None:
+    """What the draft began from; None when there was nothing or it was compacted away."""
     if not revision:
         return None
     try:
-        found, _ = request.gateway.key(key, revision)
+        return request.gateway.key(key, revision)[0]
     except Compacted:
         return None
-    return _text(found) if found else None
+
+
+def _merged(began_from: Key | None, theirs: Key | None, yours: str) -> str | None:
+    """Both edits put together; None where they meet, or where a side is no text."""
+    sides = [editable_text(one.value or b"") if one else None for one in (began_from, theirs)]
+    if sides[0] is None or sides[1] is None:
+        return None
+    return merge(sides[0], sides[1], yours)
 
 
 def _text(key: Key | None) -> str:

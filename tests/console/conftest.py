@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from django.test import Client as Browser
+from hypothesis import HealthCheck
 
 from console.gateway import clients
 from console.models import Account, Cluster, ClusterGrant
@@ -14,6 +15,9 @@ from console.roles import Role
 from kvserver.client import Client
 from kvserver.proto import rpc_pb2
 from tests.support.servers import Server, kinds, running
+
+SLOW_MACHINE = [HealthCheck.too_slow]
+"""For `settings` of hypothesis: how fast examples are made says something of the machine only."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

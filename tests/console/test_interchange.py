@@ -16,7 +16,7 @@ from console.keys import batches, interchange, views_import
 from console.keys.byte_text import show
 from console.keys.interchange import BadFile, read, written
 from console.models import AuditRow, Cluster
-from tests.console.conftest import Store
+from tests.console.conftest import SLOW_MACHINE, Store
 from tests.console.test_plans import hidden, plain
 
 ON_EVERY_SERVER = True
@@ -30,7 +30,7 @@ BYTES = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=SLOW_MACHINE)
 @given(st.lists(st.tuples(BYTES.filter(bool), BYTES, st.integers(0, 2**63 - 1))))
 @pytest.mark.parametrize("kind", interchange.FORMATS)
 def test_what_is_written_is_read_byte_for_byte(kind, items) -> None:

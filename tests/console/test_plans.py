@@ -7,7 +7,7 @@ import re
 
 import pytest
 from django.urls import reverse
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.gateway.records import Key, Part
@@ -15,10 +15,11 @@ from console.keys import batches
 from console.keys.addresses import key_url
 from console.keys.batches import Change, batched, run
 from console.keys.byte_text import show
+from console.keys.merge import merge
 from console.keys.paging import FROM_NUL, KeyRange
 from console.keys.rewind import differences, walk
 from console.models import AuditRow, Cluster
-from tests.console.conftest import Store
+from tests.console.conftest import SLOW_MACHINE, Store
 
 ON_EVERY_SERVER = True
 
@@ -121,6 +122,51 @@ def test_trap_1_an_edit_keeps_attaches_or_detaches_as_chosen(as_editor, store, p
         found = store.get(prefix)
         assert (found.value, found.lease) == (choice.encode(), wanted)
         base = found.mod_revision
+
+
+# --- two edits at once ----------------------------------------------------------------------------
+
+
+def test_two_edits_that_do_not_meet_are_put_together(as_editor, store: Store, prefix) -> None:
+    base = store.put(prefix, b"one\ntwo\nthree\nfour\n")
+    theirs = store.put(prefix, b"ONE\ntwo\nthree\nfour\n")
+    fields = {"value": "one\ntwo\nthree\nFOUR\n", "base": base, "step": "put"}
+    answer = as_editor.post(url("edit_key", prefix), fields)
+    assert answer.status_code == 409
+    merged = re.search(r"<textarea[^>]*>\n(ONE.*?)</textarea>", answer.text, re.S)[1]
+    assert merged == "ONE\ntwo\nthree\nFOUR\n"
+    review = as_editor.post(
+        url("edit_key", prefix), {"value": merged, "base": theirs, "step": "review"}
+    )
+    assert review.status_code == 200
+    assert store.get(prefix).value == b"ONE\ntwo\nthree\nfour\n"  # not written by itself
+    fields["value"] = "mine\ntwo\nthree\nfour\n"
+    assert "put together" not in as_editor.post(url("edit_key", prefix), fields).text
+
+
+LINES = st.lists(st.sampled_from(["a\n", "b\n", "c\n"]), max_size=6).map("".join)
+
+
+@settings(deadline=None, derandomize=True, suppress_health_check=SLOW_MACHINE)
+@given(LINES, LINES)
+def test_a_merge_with_one_edit_is_that_edit(base, edited) -> None:
+    assert merge(base, edited, base) == merge(base, base, edited) == edited
+    assert merge(base, edited, edited) == edited
+
+
+@pytest.mark.parametrize(
+    ("theirs", "yours", "merged"),
+    [
+        ("A\nb\nc\nd\n", "a\nb\nc\nD\n", "A\nb\nc\nD\n"),
+        ("b\nc\nd\n", "a\nb\nc\nd\ne\n", "b\nc\nd\ne\n"),
+        ("A\nb\nc\nd\n", "X\nb\nc\nd\n", None),
+        ("A\nb\nc\nd\n", "a\nB\nc\nd\n", None),  # they touch
+        ("x\na\nb\nc\nd\n", "y\na\nb\nc\nd\n", None),
+    ],
+)
+def test_edits_that_meet_are_left_to_a_person(theirs, yours, merged) -> None:
+    assert merge("a\nb\nc\nd\n", theirs, yours) == merged
+    assert merge("a\nb\nc\nd\n", yours, theirs) == merged
 
 
 # --- delete a range -------------------------------------------------------------------------------
@@ -283,6 +329,7 @@ def test_a_rewind_of_too_many_keys_is_refused(as_editor, store, prefix, monkeypa
 STORES = st.dictionaries(st.binary(min_size=1, max_size=2), st.integers(1, 3), max_size=30)
 
 
+@settings(deadline=None, derandomize=True, suppress_health_check=SLOW_MACHINE)
 @given(STORES, STORES)
 def test_differences_are_those_of_the_two_states(old, now) -> None:
     def ask(keys: KeyRange, limit: int, revision: int) -> Part:
@@ -302,6 +349,7 @@ def test_differences_are_those_of_the_two_states(old, now) -> None:
         assert one.kind == kinds[one.key in old, one.key in now]
 
 
+@settings(deadline=None, derandomize=True, suppress_health_check=SLOW_MACHINE)
 @given(st.lists(st.sampled_from([0, 9, 90_000, 400_000, 2_000_000]), max_size=300))
 def test_batches_are_bounded_and_lose_nothing(sizes) -> None:
     changes = [Change(b"%d" % n, 0, bytes(size)) for n, size in enumerate(sizes)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.keys.decoders import DECODERS, fitting
@@ -15,6 +15,7 @@ from console.keys.protobuf_text import (
     message_text,
 )
 from kvserver.proto import kv_pb2, rpc_pb2
+from tests.console.conftest import SLOW_MACHINE
 
 
 def field(number: int, data: bytes) -> bytes:
@@ -69,6 +70,7 @@ def test_plain_text_is_no_message_and_binary_that_ends_early_is_none() -> None:
         fields_of(b"\x08" + b"\xff" * 11)
 
 
+@settings(deadline=None, derandomize=True, suppress_health_check=SLOW_MACHINE)
 @given(st.one_of(st.binary(max_size=200), st.binary(max_size=60).map(lambda b: b"k8s\x00" + b)))
 def test_whatever_the_bytes_every_decoder_that_fits_reads_them(value: bytes) -> None:
     found = fitting(value)
@@ -79,6 +81,7 @@ def test_whatever_the_bytes_every_decoder_that_fits_reads_them(value: bytes) -> 
         assert "\u202e" not in decoded.text
 
 
+@settings(deadline=None, derandomize=True, suppress_health_check=SLOW_MACHINE)
 @given(st.recursive(st.binary(max_size=5), lambda inner: inner.map(lambda b: field(1, b[:100]))))
 def test_nested_messages_end(value: bytes) -> None:
     if is_message(value):

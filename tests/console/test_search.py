@@ -15,7 +15,7 @@ from console.keys import search
 from console.keys.byte_text import show
 from console.keys.paging import FROM_NUL, KeyRange
 from console.keys.search import Needle, scan
-from tests.console.conftest import Store
+from tests.console.conftest import SLOW_MACHINE, Store
 from tests.console.test_tree import calls as calls
 
 ON_EVERY_SERVER = True
@@ -52,7 +52,7 @@ PAIRS = st.dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=SLOW_MACHINE)
 @given(PAIRS, st.binary(min_size=1, max_size=2), st.booleans(), st.booleans())
 def test_a_scan_finds_what_is_there_and_nothing_twice(pairs, data, case, values) -> None:
     needle = Needle(data, case, values)

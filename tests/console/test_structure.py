@@ -29,6 +29,7 @@ PURE = [
     "keys/draft.py",
     "keys/interchange.py",
     "keys/lens.py",
+    "keys/merge.py",
     "keys/paging.py",
     "keys/protobuf_text.py",
     "keys/rewind.py",

@@ -24,7 +24,7 @@ from console.keys.tree import (
     folders_of,
     read_branch,
 )
-from tests.console.conftest import Store
+from tests.console.conftest import SLOW_MACHINE, Store
 
 ON_EVERY_SERVER = True
 
@@ -80,7 +80,7 @@ KEYS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=SLOW_MACHINE)
 @given(
     KEYS, st.sampled_from([b"", b"/", b"a", b"/a/", b"\xff"]), st.sampled_from([b"/", b"a", b"//"])
 )
