@@ -5,6 +5,8 @@ one truth test. The terms and the HTTP surface are those of etcd's failpoints, s
 scripts drive both: `panic`, `sleep("1s")` or `sleep(100)` (milliseconds), `return("text")`, `off`,
 each with an optional `N*` in front (only the first N hits).
 
+A test in the same process may also have a place call it back (`arm_call`).
+
 Armed only by tests: through the variable `GOFAIL_FAILPOINTS` (`name=term;name=term`) or the
 endpoint that `GOFAIL_HTTP` opens, for which `answer` is the whole logic.
 
@@ -73,6 +75,7 @@ class _Term:
     argument: str
     hits_left: int | None = None
     hits: int = 0
+    call: Callable[[], None] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self) -> bool:
@@ -102,7 +105,9 @@ def _act(
     term = _armed.get(name)
     if term is None or not term.take():
         return None
-    if term.action == "panic":
+    if term.call is not None:
+        term.call()
+    elif term.action == "panic":
         die()
     elif term.action == "sleep":
         sleep(_seconds(term.argument))
@@ -132,6 +137,13 @@ def arm(name: str, text: str) -> None:
         return
     count = match["count"]
     _armed[name] = _Term(text.strip(), action, argument, int(count) if count else None)
+
+
+def arm_call(name: str, call: Callable[[], None]) -> None:
+    """Have a place call `call`, which may raise. ValueError for an unknown place."""
+    if name not in NAMES:
+        raise ValueError(f"failpoint: unknown failpoint {name!r}")
+    _armed[name] = _Term("call", "call", "", call=call)
 
 
 def disarm(name: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 from typing import Any
 
+from kvserver import failpoints
 from kvserver.proto import rpc_pb2 as rpc
 from kvserver.raft import Role
 from tests.support.linearizability import Operation, check
@@ -72,7 +73,8 @@ class Cluster:
             Lessee(*around, f"l{number}", self.history, self.serving_names) for number in (1, 2)
         ]
         self.watches = [
-            Watching(*around, f"w{number}", self.serving_names) for number in range(1, 4)
+            Watching(*around, f"w{number}", self.serving_names, lambda: self.witness.compacted)
+            for number in range(1, 4)
         ]
         self.admin = Admin(*around, "adm", self.history, self)
         self.client_names = [
@@ -80,6 +82,7 @@ class Cluster:
             *(watch.name for watch in self.watches),
         ]
         self.nemesis = Nemesis(self, self.profile)
+        self._healed = 0.0
 
     def _client_failed(self, reason: str) -> None:
         raise Violation(f"the clients died: {reason}")
@@ -126,6 +129,7 @@ class Cluster:
 
     def close(self) -> None:
         """Let go of what has not ended."""
+        failpoints.disarm_all()
         for process in self.processes():
             process.loop.kill()
         self.loop.kill()
@@ -152,7 +156,7 @@ class Cluster:
 
     def _check_progress(self) -> None:
         """Liveness: every client gets something done (thesis §3.9)."""
-        healed = self.world.now
+        healed = self._healed = self.world.now
 
         def has_progress(name: str) -> bool:
             return any(
@@ -189,7 +193,7 @@ class Cluster:
         last = max(truth, default=1)
         for watch in self.watches:
             faults += watch.faults(truth, self.witness.compacted, last)
-        faults += lease_faults(self.lessees, self.witness)
+        faults += lease_faults(self.lessees, self.witness, self._healed)
         if faults:
             raise Violation("\n".join(faults[:5]))
         report = check(self._operations(), events=truth)
@@ -199,10 +203,14 @@ class Cluster:
     def _unequal(self, leader: Process) -> list[str]:
         """Everybody has everything, and the same."""
         core = leader.core
-        members = {member.id for member in core.state.membership.members()}
+        members = {
+            member.id
+            for member in core.state.membership.members()
+            if any(url in self.fabric.urls for url in member.peer_urls)
+        }
         here = {process.member_id: process for process in self.processes()}
         faults = []
-        hashes: dict[tuple[int, ...], int] = {}
+        places = set()
         for member in sorted(members):
             process = here.get(member)
             if process is None:
@@ -214,27 +222,14 @@ class Cluster:
                     f"{process.name} has applied {applied} of {core.member.node.committed}"
                 )
                 continue
-            where, found = hash_of(process)
-            known = hashes.setdefault(where, found)
-            if known != found:
-                faults.append(f"HashKV of {process.name} at {where} is {found}, not {known}")
-        if len(hashes) > 1:
-            faults.append(f"HashKV at different revisions: {hashes}")
+            places.add(self.witness.check_hash(process))
+        if len(places) > 1:
+            faults.append(f"members are at different revisions: {sorted(places)}")
         return faults
 
     def _operations(self) -> list[Operation]:
         """What clients did; leases that expire are revokes that nobody asked for."""
         return [*self.history.operations, *expiries(self.history)]
-
-
-def hash_of(process: Process) -> tuple[tuple[int, ...], int]:
-    store = process.core.state.store
-    job = store.hash_kv(0)
-    while not job.step():
-        continue
-    _, body = job.result()
-    found = rpc.HashKVResponse.FromString(body)
-    return (store.revision, found.compact_revision), found.hash
 
 
 def expiries(history: History) -> list[Operation]:

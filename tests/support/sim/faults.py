@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kvserver import failpoints
 from kvserver.core import RaftLimits
 from tests.support.sim.machine import Machine, Settings
 from tests.support.sim.network import Weather, split
+from tests.support.sim.world import Death
 
 if TYPE_CHECKING:
     from tests.support.sim.cluster import Cluster
@@ -21,6 +23,7 @@ SUDDEN = (
     "slow link",
     "crash",
     "crash in a plan",
+    "crash at a failpoint",
     "crash all",
     "restart storm",
     "pause",
@@ -32,6 +35,25 @@ SUDDEN = (
     "membership",
     "defragment",
 )
+
+
+PLACES = (
+    "beforeApplyOneConfChange",
+    "beforeApplyOneEntryNormal",
+    "compactAfterCommitBatch",
+    "compactAfterCommitScheduledCompact",
+    "compactAfterSetFinishedCompact",
+    "compactBeforeCommitBatch",
+    "compactBeforeCommitScheduledCompact",
+    "compactBeforeSetFinishedCompact",
+    "raftAfterSave",
+    "raftAfterSaveSnap",
+    "raftAfterWALRelease",
+    "raftBeforeApplySnap",
+    "raftBeforeSave",
+    "raftBeforeSaveSnap",
+)
+"""Failpoints that a simulated member comes by."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +111,7 @@ class Nemesis:
             "slow link": self._slow_link,
             "crash": self._crash,
             "crash in a plan": self._crash_in_a_plan,
+            "crash at a failpoint": self._crash_at_a_failpoint,
             "crash all": self._crash_all,
             "restart storm": self._storm,
             "pause": self._pause,
@@ -193,6 +216,22 @@ class Nemesis:
             machine.process.steps_left = self._rng.randint(1, 30)
             self._restart_later(machine, self._rng.uniform(1.0, 6.0))
 
+    def _crash_at_a_failpoint(self) -> None:
+        """The next time that the process comes by."""
+        machine = self._leader_or_some()
+        process = machine.process if machine is not None else None
+        if machine is None or process is None:
+            return
+        place = self._rng.choice(PLACES)
+
+        def die() -> None:
+            if self._world.running is process.loop:
+                failpoints.disarm(place)
+                raise Death(f"crash at {place}")
+
+        failpoints.arm_call(place, die)
+        self._restart_later(machine, self._rng.uniform(1.0, 6.0))
+
     def _crash_all(self) -> None:
         for machine in list(self._cluster.machines.values()):
             machine.crash("crash of all")
@@ -280,6 +319,7 @@ class Nemesis:
         self._is_over = True
         self._world.trace("*", "all is well again")
         cluster = self._cluster
+        failpoints.disarm_all()
         cluster.fabric.weather = Weather()
         cluster.fabric.set_cut(())
         cluster.fabric.slow.clear()

@@ -16,6 +16,8 @@ from tests.support.sim.witness import Witness
 from tests.support.sim.world import World
 
 KEEP_ALIVE = "/etcdserverpb.Lease/LeaseKeepAlive"
+SHORT_TTL_SECONDS = 5
+"""Such a lease is over at the end of a run, even if its deadline began anew when all was well."""
 CLOCK_RATE_MAX = 1.1
 """No machine's clock runs faster (faults.py)."""
 
@@ -35,6 +37,7 @@ class Lessee(Caller):
         super().__init__(world, fabric, loop, name, history)
         self.promised: dict[int, float] = {}
         """Until when each lease must last, in true seconds."""
+        self.ttls: dict[int, int] = {}
         self.let_go: set[int] = set()
         """Leases this client has asked to revoke."""
         self.renewals = 0
@@ -51,6 +54,7 @@ class Lessee(Caller):
             if not isinstance(answer, rpc.LeaseGrantResponse):
                 continue
             self._promise(answer.ID, asked, answer.TTL)
+            self.ttls[answer.ID] = answer.TTL
             count += 1
             key = b"k.%s.%d" % (self.name.encode(), count % 3)
             await self.ask(
@@ -115,11 +119,16 @@ class Lessee(Caller):
         )
 
 
-def lease_faults(lessees: Iterable[Lessee], witness: Witness) -> list[str]:
+def lease_faults(lessees: Iterable[Lessee], witness: Witness, healed: float) -> list[str]:
+    """Leases that ended too early, and short ones from before all was well (at `healed`) that have
+    not ended at all."""
     faults = []
     for lessee in lessees:
         for lease_id, until in lessee.promised.items():
             ended = witness.revoked.get(lease_id)
+            is_short = lessee.ttls[lease_id] <= SHORT_TTL_SECONDS
+            if ended is None and is_short and until < healed:
+                faults.append(f"lease {lease_id:x}, promised until {until:.3f}, never ends")
             if ended is not None and ended < until and lease_id not in lessee.let_go:
                 faults.append(
                     f"lease {lease_id:x} of {lessee.name} ended at {ended:.3f}, "

@@ -25,7 +25,9 @@ class Watching:
         loop: SimLoop,
         name: str,
         targets: Callable[[], list[str]],
+        compacted: Callable[[], int],
     ) -> None:
+        """`compacted()` is the compact revision, for watchers that look back as far as they may."""
         self.world = world
         self.fabric = fabric
         self.loop = loop
@@ -36,6 +38,7 @@ class Watching:
         """One per stream. Each watcher goes on right after what the one before has seen."""
         self.events = 0
         self._targets = targets
+        self._compacted = compacted
         self._pipe: StreamPipe | None = None
         self._template = self._choose()
         self._start = 0
@@ -61,6 +64,8 @@ class Watching:
             return
         request = rpc.WatchCreateRequest()
         request.CopyFrom(self._template)
+        if self.rng.random() < 0.15 and not self._is_settled:
+            self._start = max(1, self._compacted())
         request.start_revision = self._start
         log = StreamLog()
         log.asked(request)

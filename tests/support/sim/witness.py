@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kvserver.bootstrap import Recovered
 from kvserver.mvcc.event import Event
 from kvserver.proto import kv_pb2
-from kvserver.raft import Entry, HardState, Message, Ready, plan
+from kvserver.raft import Entry, EntryType, HardState, Message, RawNode, Ready, plan
 from tests.support.raft_checker import Checker, SafetyViolation
 from tests.support.sim.world import Violation, World
 
@@ -81,6 +81,8 @@ class Witness:
         """The events of every revision, as the first member applied them."""
         self.digests: dict[int, tuple[Any, ...]] = {}
         """What the state machines look like after the entry at an index."""
+        self.hashes: dict[tuple[int, int], tuple[int, str]] = {}
+        """HashKV by revision and compact revision, and who had it first."""
         self.revoked: dict[int, float] = {}
         """When a lease was first gone on any member."""
         self.compacted = 0
@@ -118,6 +120,7 @@ class Witness:
         process.seen_commit = 0
         process.handed = core.found.applied_index
         process.led = (0, 0)
+        process.changed = 0
         hub, storage, lessor = core.member.hub, core.storage, core.state.lessor
         notify, note_applied, revoke = hub.notify, storage.note_applied, lessor.revoke
 
@@ -140,6 +143,7 @@ class Witness:
             watched_revoke,
         )
         self._applied(process, core.found.applied_index)
+        self.check_hash(process)
 
     def died(self, process: Process) -> None:
         """Nothing more is told by it."""
@@ -149,7 +153,10 @@ class Witness:
     def ready(self, process: Process, ready: Ready) -> None:
         node = process.core.member.node
         try:
-            process.seen_commit = self.raft.observe(process.member_id, node, process.seen_commit)
+            before = process.seen_commit
+            process.seen_commit = self.raft.observe(process.member_id, node, before)
+            if node.is_leader and node.committed > before:
+                self._check_commit(process, node)
             if ready.entries:
                 self._check_written(process, ready.entries)
         except SafetyViolation as violation:
@@ -158,6 +165,14 @@ class Witness:
             leader = process.fabric.names.get(ready.soft_state.leader, "-")
             role = ready.soft_state.role.value
             self.world.trace(process.name, f"is {role} of term {node.term}, leader {leader}")
+
+    def _check_commit(self, process: Process, node: RawNode) -> None:
+        """A leader commits by counting only what ends in an entry of its own (thesis §3.6.2)."""
+        if node.term_at(node.committed) != node.term:
+            raise Violation(
+                f"{process.name}, leader of term {node.term}, commits {node.committed}:"
+                f"{node.term_at(node.committed)}"
+            )
 
     def _check_written(self, process: Process, entries: list[Entry]) -> None:
         node = process.core.member.node
@@ -171,6 +186,18 @@ class Witness:
         )
         if node.is_leader:
             process.led = node.term, node.last_index
+            self._check_changes(process, entries)
+
+    def _check_changes(self, process: Process, entries: list[Entry]) -> None:
+        """A leader takes one change of the configuration at a time (thesis §4.1)."""
+        for entry in entries:
+            if entry.type is not EntryType.NORMAL:
+                if process.changed > process.core.member.node.applied_index:
+                    raise Violation(
+                        f"{process.name} takes change {entry.index} before it has applied "
+                        f"{process.changed}"
+                    )
+                process.changed = entry.index
 
     def step(self, process: Process, step: plan.Step) -> None:
         if isinstance(step, plan.ApplyEntries):
@@ -206,6 +233,8 @@ class Witness:
     def _applied(self, process: Process, index: int) -> None:
         state = process.core.state
         store = state.store
+        if index > process.core.member.node.committed:
+            raise Violation(f"{process.name} has applied {index}, which it does not know committed")
         digest = (
             store.revision,
             store.compact_revision,
@@ -231,6 +260,21 @@ class Witness:
             raise Violation(
                 f"{process.name}: revision {revision} is {events} here and {known} elsewhere"
             )
+
+    def check_hash(self, process: Process) -> tuple[int, int]:
+        """HashKV is equal at equal revisions; returns where this member is."""
+        store = process.core.state.store
+        job = store.hash_kv(0)
+        while not job.step():
+            continue
+        assert job.hash is not None
+        where = store.revision, store.compact_revision
+        known, first = self.hashes.setdefault(where, (job.hash.hash, process.life))
+        if known != job.hash.hash:
+            raise Violation(
+                f"HashKV of {process.life} at {where} is {job.hash.hash}, of {first} {known}"
+            )
+        return where
 
     # -- afterwards
 

@@ -1,0 +1,12 @@
+"""Planted bugs on the real stack, each a classic that somebody has shipped (rung 9).
+
+`MUTANTS` names them; a mutant is planted by a call with pytest's monkeypatch, before a run builds
+its members.
+"""
+
+from __future__ import annotations
+
+from tests.sim.mutants import consensus, state
+from tests.sim.mutants.plant import Plant
+
+MUTANTS: dict[str, Plant] = {**consensus.MUTANTS, **state.MUTANTS}

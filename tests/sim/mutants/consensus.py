@@ -1,0 +1,89 @@
+"""Bugs in raft, its duties and its disk."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvserver.raft import Message, MessageType, Ready, election, leader, plan, replication, step
+from kvserver.raft.log import RaftLog
+from kvserver.raft.read_only import PendingRead, ReadOnly
+from kvserver.raft.state import Raft
+from kvserver.raft.types import Entry
+from tests.sim.mutants.plant import Plant
+
+plan_ready = plan.plan_ready
+
+
+def votes_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def vote_again(raft: Raft, message: Message) -> None:
+        granted = raft.log.is_up_to_date(message.index, message.log_term)
+        kind = MessageType(message.type + 1)
+        if granted and message.type is MessageType.VOTE:
+            raft.vote = message.from_
+        term = message.term if granted else raft.term
+        raft.send(Message(kind, to=message.from_, term=term, reject=not granted))
+
+    monkeypatch.setitem(step._ANY_ROLE, MessageType.VOTE, vote_again)  # type: ignore[arg-type]
+
+
+def commits_an_old_terms_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    def commit_anything(raft: Raft) -> bool:
+        return raft.log.commit_to(raft.tracker.committed_index())
+
+    monkeypatch.setattr(replication, "maybe_commit", commit_anything)
+
+
+def acknowledges_before_the_disk_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hasty(ready: Ready) -> list[plan.Step]:
+        return [
+            plan.SendMessages(s.messages) if isinstance(s, plan.SendAfterPersist) else s
+            for s in plan_ready(ready)
+        ]
+
+    monkeypatch.setattr(plan, "plan_ready", hasty)
+
+
+def skips_the_leaders_empty_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(election, "_take_office", Raft.become_leader)
+
+
+def reuses_a_read_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    def add(self: ReadOnly, from_: int, context: bytes, commit: int) -> None:
+        self.requested = 1
+        self._pending.append(PendingRead(1, from_, context, commit))
+
+    monkeypatch.setattr(ReadOnly, "add", add)
+
+
+def reads_before_a_commit_of_its_term(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replication, "has_committed_in_term", lambda raft: True)
+
+
+def truncates_a_committed_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every append replaces the tail, as if a shorter one meant a shorter log."""
+
+    def merge(self: RaftLog, prev_index: int, entries: tuple[Entry, ...]) -> int:
+        self.storage.truncate_from(prev_index + 1)
+        self.last_index = prev_index
+        self.persisted = min(self.persisted, prev_index)
+        self.handed_over = min(self.handed_over, prev_index)
+        self.append(entries)
+        return prev_index + len(entries)
+
+    monkeypatch.setattr(RaftLog, "merge", merge)
+
+
+def takes_two_changes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leader, "_may_change_configuration", lambda raft, entry: True)
+
+
+MUTANTS: dict[str, Plant] = {
+    "votes twice in a term": votes_twice,
+    "commits an old term's entry": commits_an_old_terms_entry,
+    "acknowledges before its disk has it": acknowledges_before_the_disk_has_it,
+    "skips the leader's empty entry": skips_the_leaders_empty_entry,
+    "reuses a read id": reuses_a_read_id,
+    "reads before a commit of its term": reads_before_a_commit_of_its_term,
+    "truncates a committed entry": truncates_a_committed_entry,
+    "takes two changes at once": takes_two_changes_at_once,
+}
