@@ -7,6 +7,6 @@ its members.
 from __future__ import annotations
 
 from tests.sim.mutants import consensus, state
-from tests.sim.mutants.plant import Plant
+from tests.sim.mutants.plant import Mutant
 
-MUTANTS: dict[str, Plant] = {**consensus.MUTANTS, **state.MUTANTS}
+MUTANTS: dict[str, Mutant] = {**consensus.MUTANTS, **state.MUTANTS}

@@ -7,27 +7,26 @@ import sys
 import pytest
 
 from tests.sim.mutants import MUTANTS
-from tests.sim.mutants.plant import Plant
-from tests.support.sim.hunt import Outcome, run_seed
+from tests.sim.mutants.plant import Mutant
+from tests.support.sim.hunt import Outcome
 
-SECONDS = 30.0
 SEEDS = range(1, 200)
 
 
-def first_catch(plant: Plant) -> Outcome | None:
+def first_catch(mutant: Mutant) -> Outcome | None:
     for seed in SEEDS:
         with pytest.MonkeyPatch.context() as monkeypatch:
-            plant(monkeypatch)
-            outcome = run_seed(seed, SECONDS)
+            mutant.plant(monkeypatch)
+            outcome = mutant.run(seed)
         if outcome.failure:
             return outcome
     return None
 
 
-for name, plant in MUTANTS.items():
+for name, mutant in MUTANTS.items():
     if len(sys.argv) > 1 and not any(word in name for word in sys.argv[1:]):
         continue
-    found = first_catch(plant)
+    found = first_catch(mutant)
     if found is None:
         print(f"{name}: not caught", flush=True)
     else:

@@ -9,7 +9,7 @@ from kvserver.raft.log import RaftLog
 from kvserver.raft.read_only import PendingRead, ReadOnly
 from kvserver.raft.state import Raft
 from kvserver.raft.types import Entry
-from tests.sim.mutants.plant import Plant
+from tests.sim.mutants.plant import Mutant
 
 plan_ready = plan.plan_ready
 
@@ -77,13 +77,21 @@ def takes_two_changes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leader, "_may_change_configuration", lambda raft, entry: True)
 
 
-MUTANTS: dict[str, Plant] = {
-    "votes twice in a term": votes_twice,
-    "commits an old term's entry": commits_an_old_terms_entry,
-    "acknowledges before its disk has it": acknowledges_before_the_disk_has_it,
-    "skips the leader's empty entry": skips_the_leaders_empty_entry,
-    "reuses a read id": reuses_a_read_id,
-    "reads before a commit of its term": reads_before_a_commit_of_its_term,
-    "truncates a committed entry": truncates_a_committed_entry,
-    "takes two changes at once": takes_two_changes_at_once,
+MUTANTS: dict[str, Mutant] = {
+    "votes twice in a term": Mutant(votes_twice),
+    "commits an old term's entry": Mutant(commits_an_old_terms_entry),
+    "acknowledges before its disk has it": Mutant(acknowledges_before_the_disk_has_it),
+    "skips the leader's empty entry": Mutant(skips_the_leaders_empty_entry),
+    "reuses a read id": Mutant(
+        reuses_a_read_id,
+        faults=("partition",),
+        changes={"size": 5, "keys": 1, "pause_seconds": 0.02},
+    ),
+    "reads before a commit of its term": Mutant(
+        reads_before_a_commit_of_its_term,
+        faults=("transfer", "crash", "drop"),
+        changes={"keys": 1, "pause_seconds": 0.02},
+    ),
+    "truncates a committed entry": Mutant(truncates_a_committed_entry),
+    "takes two changes at once": Mutant(takes_two_changes_at_once, faults=("membership", "crash")),
 }

@@ -12,10 +12,11 @@ from kvserver.mvcc.backend.api import Job
 from kvserver.mvcc.key_index import KeyHistory
 from kvserver.mvcc.revision import RevisionKey
 from kvserver.runtime.duties import Duties
+from kvserver.runtime.install import Installer
 from kvserver.runtime.member_loop import MemberLoop
 from kvserver.watch import messages
 from kvserver.watch.stream import WatchStream
-from tests.sim.mutants.plant import Plant
+from tests.sim.mutants.plant import Mutant
 
 
 def expires_leases_by_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,8 +96,6 @@ def commits_the_index_apart_from_its_effects(monkeypatch: pytest.MonkeyPatch) ->
 
 def forgets_leases_when_a_snapshot_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The lessor keeps what it had: members disagree about which leases there are."""
-    from kvserver.runtime.install import Installer
-
     rebuild = Installer._rebuild
 
     def without_leases(self: Installer, snapshot: Any, done: Any) -> None:
@@ -111,13 +110,23 @@ class _Deaf:
         """Hears nothing."""
 
 
-MUTANTS: dict[str, Plant] = {
-    "expires leases by the wall clock": expires_leases_by_the_wall_clock,
-    "forwards expired leases": forwards_expired_leases,
-    "renews unasked after standing still": renews_unasked_after_standing_still,
-    "proposes again after a change of leaders": proposes_again_after_a_change_of_leaders,
-    "loses the tombstone at the compact revision": loses_the_tombstone_at_the_compact_revision,
-    "lets progress overtake events": lets_progress_overtake_events,
-    "commits the index apart from its effects": commits_the_index_apart_from_its_effects,
-    "forgets leases when a snapshot is installed": forgets_leases_when_a_snapshot_is_installed,
+MUTANTS: dict[str, Mutant] = {
+    "expires leases by the wall clock": Mutant(
+        expires_leases_by_the_wall_clock, faults=("clock jump",)
+    ),
+    "forwards expired leases": Mutant(forwards_expired_leases, faults=("pause",)),
+    "renews unasked after standing still": Mutant(
+        renews_unasked_after_standing_still, faults=("pause", "partition")
+    ),
+    "proposes again after a change of leaders": Mutant(
+        proposes_again_after_a_change_of_leaders, faults=("crash", "pause", "transfer")
+    ),
+    "loses the tombstone at the compact revision": Mutant(
+        loses_the_tombstone_at_the_compact_revision
+    ),
+    "lets progress overtake events": Mutant(lets_progress_overtake_events),
+    "commits the index apart from its effects": Mutant(commits_the_index_apart_from_its_effects),
+    "forgets leases when a snapshot is installed": Mutant(
+        forgets_leases_when_a_snapshot_is_installed, faults=("crash", "pause", "membership")
+    ),
 }

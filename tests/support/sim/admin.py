@@ -50,6 +50,11 @@ class Admin(Caller):
             learners = [member for member in members if member.is_learner]
             voters = [member for member in members if not member.is_learner]
             target = self.rng.choice(self._cluster.serving_names())
+            lost = [member.id for member in members if member.id in self._cluster.lost_members()]
+            if lost:
+                await self.ask(target, rpc.MemberRemoveRequest(ID=lost[0]))
+                await self._add(target, is_learner=self.rng.random() < 0.7)
+                return
             pick = self.rng.random()
             if learners and pick < 0.6:
                 await self.ask(target, rpc.MemberPromoteRequest(ID=learners[0].id))

@@ -213,6 +213,8 @@ class Cluster:
         places = set()
         for member in sorted(members):
             process = here.get(member)
+            if process is None and member in self.lost_members():
+                continue
             if process is None:
                 faults.append(f"member {member:x} of the cluster does not run")
                 continue
@@ -226,6 +228,10 @@ class Cluster:
         if len(places) > 1:
             faults.append(f"members are at different revisions: {sorted(places)}")
         return faults
+
+    def lost_members(self) -> set[int]:
+        """Members whose disks are past saving."""
+        return {member for member, name in self.fabric.names.items() if self.machines[name].is_lost}
 
     def _operations(self) -> list[Operation]:
         """What clients did; leases that expire are revokes that nobody asked for."""

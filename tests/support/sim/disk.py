@@ -35,6 +35,22 @@ class Disk:
         """Power is cut, or only the process dies: then all of the volatile cache survives."""
         self.fs = self.fs.crash("all" if rng.random() < 0.3 else rng.getrandbits(32))
 
+    def rot(self, rng: random.Random) -> str:
+        """One bit of a log segment or snapshot file turns over; returns which."""
+        files = [
+            (f"{path}/{name}", inode)
+            for path, directory in sorted(self.fs.directories.items())
+            for name, inode in sorted(directory.live.items())
+            if name.endswith((".wal", ".snap")) and inode.live
+        ]
+        path, inode = rng.choice(files)
+        # Most of a segment is still empty: it is no news that nothing is wrong with zeros.
+        used = len(bytes(inode.live).rstrip(b"\0")) or 1
+        offset = rng.randrange(used)
+        inode.live[offset] ^= 1 << rng.randrange(8)
+        inode.disk[offset] = inode.live[offset]
+        return f"{path} at {offset} of {used}"
+
     def add_database(self, path: str, contents: Contents) -> None:
         """A received database: a file that is complete when its name appears."""
         self.databases[path] = contents

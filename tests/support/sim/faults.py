@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from kvserver import failpoints
 from kvserver.core import RaftLimits
@@ -31,6 +31,7 @@ SUDDEN = (
     "clock jump",
     "slow disk",
     "disk error",
+    "bit rot",
     "transfer",
     "membership",
     "defragment",
@@ -69,10 +70,17 @@ class Profile:
     encodes: bool
 
 
-def profile_of(seed: int, only: tuple[str, ...] = ()) -> Profile:
+def focused(seed: int, *faults: str, **changes: Any) -> Profile:
+    """A seed's profile with these faults and no others, often enough to matter."""
+    return replace(profile_of(seed), faults=faults, **changes)
+
+
+def profile_of(seed: int) -> Profile:
     rng = random.Random(f"{seed}/profile")
     steady = [fault for fault in STEADY if rng.random() < 0.4]
     sudden = rng.sample(SUDDEN, rng.randint(3, 6))
+    if "bit rot" in sudden and "membership" in sudden:
+        sudden.remove("membership")  # or the rotten might come to be a majority
     tiny = rng.random() < 0.25
     limits = RaftLimits(1, 1, 1) if tiny else RaftLimits()
     snapshots = rng.choice((10, 10, 50, 10_000))
@@ -85,10 +93,11 @@ def profile_of(seed: int, only: tuple[str, ...] = ()) -> Profile:
         fsync_seconds=rng.choice((0.0002, 0.001, 0.005)),
         max_wals=rng.choice((1, 2, 5)),
         is_strict=rng.random() < 0.7,
+        corruption_check_seconds=random.Random(f"{seed}/checks").choice((0.0, 0.0, 1.0, 4.0)),
     )
     return Profile(
         size=rng.choice((3, 3, 5)),
-        faults=only or tuple(steady + sudden),
+        faults=tuple(steady + sudden),
         settings=settings,
         clients=rng.randint(3, 5),
         keys=rng.choice((3, 6, 12)),
@@ -119,6 +128,7 @@ class Nemesis:
             "clock jump": self._jump,
             "slow disk": self._slow_disk,
             "disk error": self._disk_error,
+            "bit rot": self._bit_rot,
             "transfer": self._transfer,
             "membership": self._membership,
             "defragment": self._defragment,
@@ -291,6 +301,20 @@ class Nemesis:
             fs.fail_errno = self._rng.choice((errno.EIO, errno.ENOSPC))
             machine.disk_fault_due = True
             self._restart_later(machine, self._rng.uniform(2.0, 6.0))
+
+    def _bit_rot(self) -> None:
+        """On a minority: who finds that its log is not what it wrote refuses to start, and is
+        replaced by a new member."""
+        machines = self._cluster.machines.values()
+        rotten = [machine for machine in machines if machine.has_rotten]
+        machine = self._some()
+        if machine is None or len(rotten) >= (len(self._cluster.founders) - 1) // 2:
+            return
+        machine.crash()
+        machine.has_rotten = True
+        self._world.trace(machine.name, f"a bit turns over in {machine.disk.rot(self._rng)}")
+        self._restart_later(machine, self._rng.uniform(0.1, 1.0))
+        self._later(self._rng.uniform(2.0, 4.0), self._cluster.admin.change_something)
 
     # -- the cluster
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.sim.cluster import SECONDS, Cluster
+from tests.support.sim.faults import Profile
 from tests.support.sim.world import Violation
 
 FAILURES = Path("sim-failures.txt")
@@ -38,10 +39,10 @@ class Outcome:
     cpu_seconds: float
 
 
-def run_seed(seed: int, seconds: float = SECONDS) -> Outcome:
+def run_seed(seed: int, seconds: float = SECONDS, profile: Profile | None = None) -> Outcome:
     started = time.process_time()
     gc.collect()  # a run goes without
-    cluster = Cluster(seed, seconds=seconds)
+    cluster = Cluster(seed, seconds=seconds, profile=profile)
     failure = ""
     try:
         cluster.run()

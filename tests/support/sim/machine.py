@@ -27,12 +27,14 @@ from kvserver.runtime.applied_state import AppliedState
 from kvserver.runtime.member_loop import MemberLoop
 from kvserver.services.access import Access
 from kvserver.services.cluster import ClusterService
+from kvserver.services.corruption import CorruptionChecks
 from kvserver.services.gate import Gate
 from kvserver.services.kv import KVService
 from kvserver.services.leader_guard import LeaderGuard
 from kvserver.services.leader_leases import ForwardedLeases
 from kvserver.services.lease import LeaseService
 from kvserver.services.member_changes import MemberChanges
+from kvserver.services.peer_hashes import PeerHashes
 from kvserver.services.peer_http import PeerHttpApp
 from kvserver.services.peer_side import PeerSide
 from kvserver.services.watch import WatchService
@@ -65,6 +67,7 @@ class Settings:
     auto_compaction_revisions: int = 0
     max_wals: int = 5
     is_strict: bool = True
+    corruption_check_seconds: float = 0.0
 
 
 class Log:
@@ -112,6 +115,10 @@ class Machine:
         self.fsync_seconds = settings.fsync_seconds
         self.disk_fault_due = False
         """Whether an error of the disk is expected to end the process."""
+        self.has_rotten = False
+        """Whether bits of its log or snapshots have changed by themselves."""
+        self.is_lost = False
+        """The start refused what is on the disk, for good."""
         fabric.urls[self.url] = name
 
     @property
@@ -129,7 +136,9 @@ class Machine:
         except Death as death:
             process.on_death(str(death))
         except FatalError as error:
-            process.exit(f"cannot start: {error}", is_expected=isinstance(error, NobodyToJoin))
+            self.is_lost = self.is_removed = self.has_rotten
+            is_expected = self.has_rotten or isinstance(error, NobodyToJoin)
+            process.exit(f"cannot start: {error}", is_expected=is_expected)
 
     def crash(self, reason: str = "crash") -> None:
         if self.process is not None:
@@ -182,6 +191,8 @@ class Process:
             self.fabric.note_start(self.name)
             self.machine.process = self
             self.core.start()
+            checks = self.machine.settings.corruption_check_seconds
+            self.corruption.start(checks, checks)
         finally:
             self.world.running = before
             asyncio._set_running_loop(before if isinstance(before, SimLoop) else None)
@@ -299,6 +310,8 @@ class Process:
         self.methods: dict[str, Method] = {
             method.path: method for service in services for method in service.methods(size)
         }
+        hashes = PeerHashes(self.network, self.log)  # type: ignore[arg-type]
+        self.corruption = CorruptionChecks(member, core.background, hashes, self.log)  # type: ignore[arg-type]
         side = PeerSide(member, core.background, self.network.identity, changes, leases)
         self._peer_app = PeerHttpApp(
             member,

@@ -235,6 +235,8 @@ class Witness:
         store = state.store
         if index > process.core.member.node.committed:
             raise Violation(f"{process.name} has applied {index}, which it does not know committed")
+        if state.alarms.has_corrupt:
+            raise Violation(f"{process.name} knows a CORRUPT alarm, and nothing is corrupt")
         digest = (
             store.revision,
             store.compact_revision,
