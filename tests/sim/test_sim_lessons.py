@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from kvserver.proto import rpc_pb2 as rpc
+from tests.sim.mutants import MUTANTS
+from tests.sim.schedules import SCHEDULES
 from tests.support.sim.scripted import Scripted
 
 Make = Callable[..., Scripted]
@@ -52,21 +54,6 @@ def test_a_replaced_leader_ends_no_leases(make: Make) -> None:
     assert scripted.cluster.witness.revoked == {}
 
 
-def test_a_leader_that_stood_still_renews_nothing_unasked(make: Make) -> None:
-    """The renewal reached it while it stood still (spec/lease.md K7)."""
-    scripted = make()
-    old = scripted.leader
-    granted = scripted.ask(old.name, rpc.LeaseGrantRequest(TTL=3))
-    member = old.core.member
-    assert member.leads_surely(old.clock.monotonic())
-    old.loop.pause()
-    scripted.until(lambda: scripted.leader is not old)
-    assert not member.leads_surely(old.clock.monotonic())
-    old.loop.resume()
-    scripted.until(lambda: not member.is_leader)
-    assert granted.TTL == 3
-
-
 def test_a_leader_that_stood_still_and_still_leads_goes_on(make: Make) -> None:
     scripted = make()
     leader = scripted.leader
@@ -80,3 +67,16 @@ def test_a_leader_that_stood_still_and_still_leads_goes_on(make: Make) -> None:
     task = leader.loop.create_task(member.confirm_leadership())
     scripted.until(task.done)
     assert member.leads_surely(leader.clock.monotonic())
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_nothing_goes_wrong(make: Make, name: str) -> None:
+    assert not SCHEDULES[name](make(size=5))
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_the_schedule_shows_the_bug(make: Make, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that a random run seldom meets."""
+    mutants = [mutant for mutant in MUTANTS.values() if mutant.schedule == name]
+    mutants[0].plant(monkeypatch)
+    assert SCHEDULES[name](make(size=5))

@@ -78,20 +78,37 @@ def takes_two_changes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 MUTANTS: dict[str, Mutant] = {
-    "votes twice in a term": Mutant(votes_twice),
-    "commits an old term's entry": Mutant(commits_an_old_terms_entry),
-    "acknowledges before its disk has it": Mutant(acknowledges_before_the_disk_has_it),
-    "skips the leader's empty entry": Mutant(skips_the_leaders_empty_entry),
-    "reuses a read id": Mutant(
-        reuses_a_read_id,
-        faults=("partition",),
-        changes={"size": 5, "keys": 1, "pause_seconds": 0.02},
+    "votes twice in a term": Mutant(
+        votes_twice,
+        2,
+        "InvariantViolation",
     ),
+    "commits an old term's entry": Mutant(
+        commits_an_old_terms_entry,
+        3,
+        "leader of term",
+    ),
+    "acknowledges before its disk has it": Mutant(
+        acknowledges_before_the_disk_has_it,
+        1,
+        "on disk",
+    ),
+    "skips the leader's empty entry": Mutant(
+        skips_the_leaders_empty_entry,
+        1,
+        "never ends",
+    ),
+    "reuses a read id": Mutant(reuses_a_read_id, schedule="read at a replaced leader"),
     "reads before a commit of its term": Mutant(
-        reads_before_a_commit_of_its_term,
-        faults=("transfer", "crash", "drop"),
-        changes={"keys": 1, "pause_seconds": 0.02},
+        reads_before_a_commit_of_its_term, schedule="read at a new leader"
     ),
-    "truncates a committed entry": Mutant(truncates_a_committed_entry),
-    "takes two changes at once": Mutant(takes_two_changes_at_once, faults=("membership", "crash")),
+    "truncates a committed entry": Mutant(
+        truncates_a_committed_entry,
+        5,
+        "it has lost entries",
+        faults=("reorder", "duplicate", "crash"),
+    ),
+    "takes two changes at once": Mutant(
+        takes_two_changes_at_once, 3, "before it has applied", faults=("membership", "crash")
+    ),
 }

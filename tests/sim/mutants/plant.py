@@ -17,14 +17,16 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 @dataclass(frozen=True)
 class Mutant:
-    """A bug, the faults that bring it out (none: whatever the seed says), and the seed that shows
-    it quickly, with words of the violation that it ends in."""
+    """A bug, the seed that shows it quickly, with words of the violation that it ends in, and the
+    faults that bring it out (none: whatever the seed says). A bug that chance shows too seldom has
+    a schedule instead (tests/sim/schedules.py)."""
 
     plant: Plant
     seed: int = 0
     words: str = ""
     faults: tuple[str, ...] = ()
     changes: dict[str, Any] = field(default_factory=dict)
+    schedule: str = ""
 
     def profile(self, seed: int) -> Profile | None:
         return focused(seed, *self.faults, **self.changes) if self.faults else None

@@ -17,6 +17,7 @@ from kvserver.runtime.member_loop import MemberLoop
 from kvserver.watch import messages
 from kvserver.watch.stream import WatchStream
 from tests.sim.mutants.plant import Mutant
+from tests.support.sim.machine import Settings
 
 
 def expires_leases_by_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,21 +113,34 @@ class _Deaf:
 
 MUTANTS: dict[str, Mutant] = {
     "expires leases by the wall clock": Mutant(
-        expires_leases_by_the_wall_clock, faults=("clock jump",)
+        expires_leases_by_the_wall_clock, 2, "promised until", faults=("clock jump",)
     ),
-    "forwards expired leases": Mutant(forwards_expired_leases, faults=("pause",)),
+    "forwards expired leases": Mutant(
+        forwards_expired_leases, 10, "promised until", faults=("pause",)
+    ),
     "renews unasked after standing still": Mutant(
-        renews_unasked_after_standing_still, faults=("pause", "partition")
+        renews_unasked_after_standing_still, schedule="renewal at a leader that stood still"
     ),
     "proposes again after a change of leaders": Mutant(
-        proposes_again_after_a_change_of_leaders, faults=("crash", "pause", "transfer")
+        proposes_again_after_a_change_of_leaders,
+        1,
+        "applied twice",
+        faults=("crash", "pause", "transfer"),
     ),
     "loses the tombstone at the compact revision": Mutant(
-        loses_the_tombstone_at_the_compact_revision
+        loses_the_tombstone_at_the_compact_revision, 16, "expected", faults=("crash", "delay")
     ),
-    "lets progress overtake events": Mutant(lets_progress_overtake_events),
-    "commits the index apart from its effects": Mutant(commits_the_index_apart_from_its_effects),
+    "lets progress overtake events": Mutant(
+        lets_progress_overtake_events, schedule="progress asked right after a watch"
+    ),
+    "commits the index apart from its effects": Mutant(
+        commits_the_index_apart_from_its_effects, 1, "after entry", faults=("crash", "crash all")
+    ),
     "forgets leases when a snapshot is installed": Mutant(
-        forgets_leases_when_a_snapshot_is_installed, faults=("crash", "pause", "membership")
+        forgets_leases_when_a_snapshot_is_installed,
+        1,
+        "after entry",
+        faults=("pause", "partition", "membership"),
+        changes={"settings": Settings(snapshot_entries=10, catch_up_entries=1)},
     ),
 }

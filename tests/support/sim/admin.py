@@ -60,14 +60,14 @@ class Admin(Caller):
                 await self.ask(target, rpc.MemberPromoteRequest(ID=learners[0].id))
             elif len(voters) > 3 or (pick < 0.3 and len(voters) == 3):
                 await self.ask(target, rpc.MemberRemoveRequest(ID=self.rng.choice(members).id))
-            elif len(self._cluster.machines) < MACHINES_MAX:
+            elif self._cluster.names_given < MACHINES_MAX:
                 await self._add(target, is_learner=self.rng.random() < 0.7)
         finally:
             self._is_busy = False
 
     async def _add(self, target: str, *, is_learner: bool) -> None:
         """The new machine starts whatever the answer was: the change may have happened."""
-        name = f"m{len(self._cluster.machines) + 1}"
+        name = self._cluster.new_name()
         answer: Any = await self.ask(
             target, rpc.MemberAddRequest(peerURLs=[peer_url(name)], isLearner=is_learner)
         )

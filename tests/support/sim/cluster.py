@@ -54,6 +54,7 @@ class Cluster:
         self.history = History()
         self.founders = [f"m{number}" for number in range(1, self.profile.size + 1)]
         self.machines: dict[str, Machine] = {}
+        self.names_given = self.profile.size
         for name in self.founders:
             self.add_machine(name)
         self.loop = SimLoop(self.world, SimClock(self.world), self._client_failed, self._raise)
@@ -76,7 +77,7 @@ class Cluster:
             Watching(*around, f"w{number}", self.serving_names, lambda: self.witness.compacted)
             for number in range(1, 4)
         ]
-        self.admin = Admin(*around, "adm", self.history, self)
+        self.admins = [Admin(*around, f"adm{number}", self.history, self) for number in (1, 2)]
         self.client_names = [
             *(caller.name for caller in (*self.clients, *self.lessees)),
             *(watch.name for watch in self.watches),
@@ -98,6 +99,11 @@ class Cluster:
         )
         self.machines[name] = machine
         return machine
+
+    def new_name(self) -> str:
+        """Of a machine that joins."""
+        self.names_given += 1
+        return f"m{self.names_given}"
 
     def restart(self, machine: Machine) -> None:
         if not machine.is_up and not machine.is_removed:

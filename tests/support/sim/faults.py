@@ -314,7 +314,7 @@ class Nemesis:
         machine.has_rotten = True
         self._world.trace(machine.name, f"a bit turns over in {machine.disk.rot(self._rng)}")
         self._restart_later(machine, self._rng.uniform(0.1, 1.0))
-        self._later(self._rng.uniform(2.0, 4.0), self._cluster.admin.change_something)
+        self._later(self._rng.uniform(2.0, 4.0), self._cluster.admins[0].change_something)
 
     # -- the cluster
 
@@ -327,7 +327,11 @@ class Nemesis:
             leader.core.member.wake()
 
     def _membership(self) -> None:
-        self._cluster.admin.change_something()
+        """By one of two who know nothing of each other, or by both at once."""
+        first, second = self._rng.sample(self._cluster.admins, 2)
+        first.change_something()
+        if self._rng.random() < 0.3:
+            second.change_something()
 
     def _defragment(self) -> None:
         machine = self._some()

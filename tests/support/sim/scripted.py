@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kvserver.proto import rpc_pb2 as rpc
+from tests.support.sim.calls import StreamPipe
 from tests.support.sim.clients import Caller
 from tests.support.sim.cluster import Cluster
 from tests.support.sim.faults import Profile
+from tests.support.sim.leases import KEEP_ALIVE
 from tests.support.sim.machine import Machine, Process, Settings
 from tests.support.sim.network import Link
 from tests.support.sim.world import Violation
@@ -48,12 +51,10 @@ class Scripted:
         self.world.run_until(self.world.now + seconds)
 
     def until(self, condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
-        """Let time pass until the condition holds."""
-        end = self.world.now + seconds
-        while not condition():
-            if self.world.now >= end:
-                raise Violation("it never came to that")
-            self.world.run_until(min(end, self.world.now + 0.01))
+        """Let time pass until the condition holds, and no moment longer."""
+        self.world.run_until(self.world.now + seconds, condition)
+        if not condition():
+            raise Violation("it never came to that")
 
     def begin(self, target: str, request: Any) -> list[Any]:
         """Ask; the answer appears in the list when it has come."""
@@ -69,6 +70,21 @@ class Scripted:
         answers = self.begin(target, request)
         self.until(lambda: bool(answers))
         return answers[0]
+
+    def renew(self, target: str, lease_id: int) -> list[int]:
+        """Send one keep-alive; the TTL of its answer appears in the list."""
+        answers: list[int] = []
+        pipe = StreamPipe(
+            self.fabric,
+            self.cluster.loop,
+            self.client.name,
+            target,
+            KEEP_ALIVE,
+            lambda body: answers.append(rpc.LeaseKeepAliveResponse.FromString(body).TTL),
+            lambda reason: None,
+        )
+        pipe.send(rpc.LeaseKeepAliveRequest(ID=lease_id).SerializeToString())
+        return answers
 
     def isolate(self, name: str) -> None:
         """Nobody hears this machine, and it hears nobody."""

@@ -87,7 +87,10 @@ class Watching:
         )
         self._pipe.send(rpc.WatchRequest(create_request=request).SerializeToString())
         self.loop.call_later(self.rng.expovariate(1 / 12), self._leave, self._pipe)
-        self.loop.call_later(self.rng.expovariate(1 / 3), self._ask_progress, self._pipe)
+        if self.rng.random() < 0.4:  # while the watcher may not have caught up
+            self._ask_progress(self._pipe)
+        else:
+            self.loop.call_later(self.rng.expovariate(1 / 3), self._ask_progress, self._pipe)
 
     def _take(self, log: StreamLog, response: rpc.WatchResponse) -> None:
         count = len(log.watchers)

@@ -1,0 +1,123 @@
+"""Schedules in which nothing goes wrong unless the bug is planted that they are made for. Each
+says whether it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvserver.proto import rpc_pb2 as rpc
+from tests.support.linearizability import check
+from tests.support.sim.calls import StreamPipe
+from tests.support.sim.scripted import Scripted
+from tests.support.sim.watching import WATCH
+from tests.support.watch_checks import StreamLog
+
+READ = rpc.RangeRequest(key=b"k")
+
+
+def put(value: bytes) -> rpc.PutRequest:
+    return rpc.PutRequest(key=b"k", value=value)
+
+
+def is_stale(scripted: Scripted) -> bool:
+    cluster = scripted.cluster
+    return not check(cluster.history.operations, events=cluster.witness.truth()).is_linearizable
+
+
+def read_at_a_replaced_leader(scripted: Scripted) -> bool:
+    """A leader whose clock is slow is cut off with one follower of four. It has answered a read
+    before; the others elect another, which takes a write; then the old one is asked again (thesis
+    §6.4)."""
+    old = scripted.leader
+    scripted.ask(old.name, put(b"old"))
+    assert scripted.ask(old.name, READ).kvs[0].value == b"old"
+    scripted.run(1.0)
+    old.clock.set_rate(0.1)
+    names = [process.name for process in scripted.followers]
+    here, there = {old.name, names[0]}, set(names[1:])
+    scripted.fabric.set_cut(
+        {(a, b) for a in here | there for b in here | there if (a in here) != (b in here)}
+    )
+    scripted.until(lambda: scripted.leader is not old)
+    scripted.ask(scripted.leader.name, put(b"new"))
+    scripted.run(0.001)
+    assert old.core.member.is_leader, "it has not noticed yet"
+    scripted.ask(old.name, READ)
+    return is_stale(scripted)
+
+
+def read_at_a_new_leader(scripted: Scripted) -> bool:
+    """A leader acknowledges a write and dies before the others hear that it is committed. The next
+    one has it, does not know that either, and is asked before its own first entry is on its slow
+    disk (thesis §6.4, spec/raft.md §7)."""
+    old = scripted.leader
+    scripted.ask(old.name, put(b"old"))
+    scripted.run(1.0)
+    for process in scripted.followers:
+        scripted.fabric.slow[old.name, process.name] = 0.4
+    scripted.ask(old.name, put(b"new"))
+    assert {process.core.state.store.revision for process in scripted.followers} == {2}
+    old.machine.crash()
+    scripted.isolate(old.name)  # nor does anything arrive that is on its way
+    scripted.until(lambda: bool(scripted.cluster.leader()))
+    new = scripted.leader
+    for process in scripted.cluster.processes():
+        process.machine.fsync_seconds = 1.0
+    scripted.ask(new.name, READ)
+    return is_stale(scripted)
+
+
+def renewal_at_a_leader_that_stood_still(scripted: Scripted) -> bool:
+    """It stands still and is cut off while another is elected. When it goes on, a renewal is the
+    first thing it sees, of a lease that has not ended by its own clock (spec/lease.md K7)."""
+    old = scripted.leader
+    granted = scripted.ask(old.name, rpc.LeaseGrantRequest(TTL=6))
+    scripted.isolate(old.name)
+    old.loop.pause()
+    scripted.run(5.5)
+    assert scripted.leader is not old
+    asked = scripted.world.now
+    renewed = scripted.renew(old.name, granted.ID)
+    scripted.run(0.1)
+    old.loop.resume()
+    ended = scripted.cluster.witness.revoked
+    scripted.until(lambda: granted.ID in ended)
+    return any(ended[granted.ID] < asked + ttl for ttl in renewed if ttl > 0)
+
+
+def progress_asked_right_after_a_watch(scripted: Scripted) -> bool:
+    """Of a watcher that begins in the past: it has not caught up when it asks (watch.md W12)."""
+    leader = scripted.leader
+    target = leader.name
+    for number in range(5):
+        scripted.ask(target, put(b"%d" % number))
+    log = StreamLog()
+    pipe = StreamPipe(
+        scripted.fabric,
+        scripted.cluster.loop,
+        scripted.client.name,
+        target,
+        WATCH,
+        lambda body: log.add(rpc.WatchResponse.FromString(body)),
+        lambda reason: None,
+    )
+    scripted.run(0.1)
+    leader.loop.pause()  # so that both requests are there when it reads
+    create = rpc.WatchCreateRequest(key=b"k", start_revision=2)
+    log.asked(create)
+    pipe.send(rpc.WatchRequest(create_request=create).SerializeToString())
+    progress = rpc.WatchRequest(progress_request=rpc.WatchProgressRequest())
+    pipe.send(progress.SerializeToString())
+    scripted.run(0.1)
+    leader.loop.resume()
+    scripted.run(1.0)
+    assert [len(watcher.events) for watcher in log.watchers] == [5]
+    return bool(log.check(scripted.cluster.witness.truth()))
+
+
+SCHEDULES: dict[str, Callable[[Scripted], bool]] = {
+    "read at a replaced leader": read_at_a_replaced_leader,
+    "read at a new leader": read_at_a_new_leader,
+    "renewal at a leader that stood still": renewal_at_a_leader_that_stood_still,
+    "progress asked right after a watch": progress_asked_right_after_a_watch,
+}
