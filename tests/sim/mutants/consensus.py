@@ -104,9 +104,10 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "truncates a committed entry": Mutant(
         truncates_a_committed_entry,
-        5,
+        1,
         "it has lost entries",
-        faults=("reorder", "duplicate", "crash"),
+        faults=("reorder", "duplicate", "delay"),
+        changes={"pause_seconds": 0.1},
     ),
     "takes two changes at once": Mutant(
         takes_two_changes_at_once, 3, "before it has applied", faults=("membership", "crash")

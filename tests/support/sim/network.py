@@ -252,6 +252,7 @@ class SimHttpClient:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         timeout_seconds: float = 5.0,
+        is_kept: bool = False,
     ) -> Answer:
         process = self._process
         fabric = process.fabric
