@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from kvserver.tls.settings import TlsError, read_file
+from kvserver.transport import TlsRefused
 
 Leaf = Mapping[str, Any]
 _PEM = b"-----BEGIN"
@@ -63,8 +65,16 @@ def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | 
 
 
 def presented_serials(tls: ssl.SSLObject) -> list[int]:
-    """The serial number of every certificate that the other side has shown, its own first."""
-    return [x509.load_der_x509_certificate(der).serial_number for der in _presented(tls)]
+    """The serial number of every certificate that the other side has shown, its own first.
+    Raises `TlsRefused` for one that OpenSSL let pass and nobody else can read."""
+    return [_serial(der) for der in _presented(tls)]
+
+
+def _serial(der: bytes) -> int:
+    try:
+        return x509.load_der_x509_certificate(der).serial_number
+    except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+        raise TlsRefused(f"x509: malformed certificate: {error}") from None
 
 
 def _presented(tls: ssl.SSLObject) -> list[bytes]:
@@ -88,7 +98,7 @@ def revoked_serials(path: str) -> frozenset[int]:
         else:
             crl = x509.load_der_x509_crl(data)
         return frozenset(revoked.serial_number for revoked in crl)
-    except ValueError as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise TlsError(f"cannot use the CRL file {path!r}: {error}") from None
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvserver.tls import DialTls, ServerTls
-from kvserver.tls.certificates import is_for, presented_serials
+from kvserver.tls import DialTls, ServerTls, TlsError
+from kvserver.tls.certificates import is_for, presented_serials, revoked_serials
 from kvserver.tls.origin import check_origin
 from kvserver.transport import TlsRefused
+from tests.support.certificates import Authority
 from tests.tls.handshakes import Files, Warnings, admitted, shake
 
-pytestmark = pytest.mark.filterwarnings("error")
+SAMPLE = Authority().issue("sample", "127.0.0.1", "a.example.com")
 
 
 @pytest.fixture
@@ -159,6 +161,35 @@ async def test_every_certificate_of_the_chain_counts(files: Files, version: ssl.
     crl.write_bytes(files.authority.revoke(between.identity).public_bytes(Encoding.PEM))
     with pytest.raises(TlsRefused, match=f"certificate serial {between.identity.serial:x} revoked"):
         await admitted(tls, client)
+
+
+class Presenting:
+    """A TLS session whose other side has shown these bytes."""
+
+    def __init__(self, *chain: bytes) -> None:
+        self._chain = chain
+
+    def get_unverified_chain(self) -> list[bytes]:
+        return list(self._chain)
+
+
+@given(st.data())
+def test_certificates_that_nobody_can_read_are_refused(data: st.DataObject) -> None:
+    good = ssl.PEM_cert_to_DER_cert(SAMPLE.certificate.decode())
+    at = data.draw(st.integers(0, len(good) - 1))
+    broken = good[:at] + data.draw(st.binary(min_size=1, max_size=3)) + good[at + 1 :]
+    try:
+        presented_serials(Presenting(broken))  # type: ignore[arg-type]
+    except TlsRefused as refusal:
+        assert "malformed certificate" in str(refusal)
+
+
+@given(st.binary(max_size=300))
+def test_rubbish_is_no_list_of_revocations(tmp_path_factory: Any, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "rubbish.crl"
+    path.write_bytes(data)
+    with pytest.raises(TlsError, match="cannot use the CRL file"):
+        revoked_serials(str(path))
 
 
 # -- origin (rule 5)
