@@ -27,7 +27,9 @@ INODE_OFFSET = HEADER.size + 68
 
 def socket_owner(local_port: int, remote_port: int, pids: Mapping[str, int]) -> str | None:
     """The name of the process that has the IPv4 socket between these ports of loopback."""
-    inode = _asked_inode(local_port, remote_port) or _listed_inode(local_port, remote_port)
+    inode = _asked_inode(local_port, remote_port)
+    if inode is None:
+        inode = _listed_inode(local_port, remote_port)
     if not inode:
         return None
     wanted = f"socket:[{inode}]"
@@ -40,8 +42,8 @@ def socket_owner(local_port: int, remote_port: int, pids: Mapping[str, int]) -> 
     return None
 
 
-def _asked_inode(local_port: int, remote_port: int) -> int:
-    """0 when the kernel does not know of such a socket, or does not answer such questions."""
+def _asked_inode(local_port: int, remote_port: int) -> int | None:
+    """0 when the kernel does not know of such a socket, None when it is not to be asked."""
     identity = struct.pack(">HH", local_port, remote_port) + LOOPBACK + LOOPBACK
     identity += struct.pack("=III", 0, NO_COOKIE, NO_COOKIE)
     states = 0xFFFFFFFF
@@ -52,7 +54,7 @@ def _asked_inode(local_port: int, remote_port: int) -> int:
             kernel.send(HEADER.pack(size, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 1, 0) + body)
             answer = kernel.recv(4096)
     except OSError:
-        return 0
+        return None
     if HEADER.unpack_from(answer)[1] != SOCK_DIAG_BY_FAMILY:
         return 0
     return int(struct.unpack_from("=I", answer, INODE_OFFSET)[0])
