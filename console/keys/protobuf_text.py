@@ -114,7 +114,7 @@ def kubernetes_text(data: bytes) -> str:
     """The envelope in words, then the object inside: a guess, for its schema is not here."""
     envelope = fields_of(data[len(KUBERNETES) :])
     meta = next((f.value for f in envelope if f.number == 1), b"")
-    names = {f.number: f.value for f in fields_of(meta)} if isinstance(meta, bytes) else {}
+    names = {field.number: field.value for field in _fields_or_none(meta)}
     raw = next((f.value for f in envelope if f.number == 2), b"")
     lines = [f"apiVersion: {_said(names.get(1))}", f"kind: {_said(names.get(2))}"]
     for number, name in ((3, "contentEncoding"), (4, "contentType")):
@@ -124,8 +124,18 @@ def kubernetes_text(data: bytes) -> str:
         named = _metadata(raw)
         lines += [f"{name}: {value}" for name, value in named.items()]
         lines += ["", f"# the object, {len(raw)} bytes: field numbers, read without its schema"]
-        lines += _lines(raw, 0, [FIELDS_MAX])
+        # An object kept as JSON, or cut off, is no message: shown as it is.
+        is_object = bool(_fields_or_none(raw))
+        lines += _lines(raw, 0, [FIELDS_MAX]) if is_object else [_bytes(raw)]
     return "\n".join(lines)
+
+
+def _fields_or_none(data: int | bytes) -> list[Field]:
+    """The fields of a message; none of what is no message."""
+    try:
+        return fields_of(data) if isinstance(data, bytes) else []
+    except NoMessage:
+        return []
 
 
 METADATA = {1: "name", 3: "namespace", 5: "uid", 6: "resourceVersion"}
