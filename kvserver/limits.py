@@ -89,6 +89,10 @@ PEER_STREAM_MESSAGES_MAX = 4096
 PEER_STREAM_BYTES_MAX = 32 * 1024 * 1024
 """The same in bytes: a window of full appends to a member that takes nothing would be sixteen times
 as much before the link counts as broken."""
+COMMIT_HELD_SECONDS = 0.002
+"""A leader's message that tells a commit and nothing else waits so long for entries to go with."""
+COMMIT_EAGER_SECONDS = 1.0
+"""It does not wait for a member that has passed on a write or a read of its clients since."""
 PEER_PIPELINE_MESSAGES_MAX = 64
 PEER_PIPELINE_WORKERS = 4
 PEER_IO_SECONDS_MIN = 5.0

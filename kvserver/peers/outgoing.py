@@ -44,6 +44,7 @@ class OutgoingStream:
         self._messages = 0
         self._bytes = 0
         self._wanted: asyncio.Future[None] | None = None
+        self._write_piece: Callable[[bytes], bool] | None = None
         self._is_closed = False
         self.stuck_heartbeats = 0
         """Link heartbeats in a row that found a queue of which nothing had left meanwhile."""
@@ -64,11 +65,24 @@ class OutgoingStream:
         is_full = self._messages >= PEER_STREAM_MESSAGES_MAX or self._bytes >= PEER_STREAM_BYTES_MAX
         if is_full or self._is_closed:
             return False
-        self._messages += 1
         frame = self._writer.encode(message)
+        if self._is_written(frame):
+            return True
+        self._messages += 1
         self._bytes += len(frame)
         self._frames.append(frame)
         self._wake()
+        return True
+
+    def write_with(self, write_piece: Callable[[bytes], bool]) -> None:
+        """The response has begun: a frame that finds the queue empty need not wait its turn there.
+        With one put after the other that is a fifth of what a message costs."""
+        self._write_piece = write_piece
+
+    def _is_written(self, frame: bytes) -> bool:
+        if self._frames or self._write_piece is None or not self._write_piece(frame):
+            return False
+        self._figures.sent_bytes += len(frame)
         return True
 
     def send_heartbeat(self) -> None:
@@ -78,6 +92,8 @@ class OutgoingStream:
             return
         self.stuck_heartbeats = 0
         heartbeat = self._writer.heartbeat
+        if self._is_written(heartbeat):
+            return
         self._bytes += len(heartbeat)
         self._frames.append(heartbeat)
         self._wake()
@@ -87,6 +103,7 @@ class OutgoingStream:
         if self._is_closed:
             return
         self._is_closed = True
+        self._write_piece = None
         lost, self._messages, self._bytes = self._messages, 0, 0
         self._frames.clear()
         self._wake()
@@ -104,6 +121,7 @@ class OutgoingStream:
                 self._figures.sent_bytes += len(data)
                 yield data
         finally:
+            self._write_piece = None
             self.close()
 
     def _take(self) -> bytes:

@@ -69,6 +69,10 @@ class Peer:
 
     def attach(self, kind: str) -> AsyncIterator[bytes]:
         """The member has dialled us: the body of our answer. Ends an older one of its kind."""
+        return self.attach_stream(kind).body()
+
+    def attach_stream(self, kind: str) -> OutgoingStream:
+        """The same, for who can write past the body too."""
         older = self._streams.pop(kind, None)
         if older is not None:
             older.close()
@@ -79,7 +83,7 @@ class Peer:
         self._streams[kind] = stream
         stream.send_heartbeat()
         self.up()
-        return stream.body()
+        return stream
 
     def _detached(self, kind: str, stream: OutgoingStream, lost: int) -> None:
         if self._streams.get(kind) is stream:

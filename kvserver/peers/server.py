@@ -72,7 +72,9 @@ class RaftHttp:
         peer = network.dialling_peer(number, headers.get("x-peerurls", ""))
         if headers.get("x-raft-to") != format_id(network.identity.member_id):
             raise RefusedPeer(412, "to field mismatch")
-        return HttpResponse(200, network.identity.response_headers(), peer.attach(kind))
+        stream = peer.attach_stream(kind)
+        headers = network.identity.response_headers()
+        return HttpResponse(200, headers, stream.body(), stream.write_with)
 
     def _message(self, request: HttpRequest) -> HttpResponse:
         network = self._network

@@ -110,6 +110,11 @@ class RawNode:
         return self._raft.configuration.conf_state()
 
     @property
+    def has_pending_conf_change(self) -> bool:
+        """Whether a conf change that this leader took is not applied here."""
+        return self._raft.pending_conf_index > self._raft.log.applied
+
+    @property
     def storage(self) -> MemoryStorage:
         return self._raft.log.storage
 

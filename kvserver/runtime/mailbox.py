@@ -7,6 +7,7 @@ Owner: the loop.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -16,6 +17,7 @@ from kvserver.limits import PEER_FOREIGN_PROPOSALS_MAX, PEER_STREAM_MESSAGES_MAX
 from kvserver.raft import Message, MessageType, ProposalDropped, RawNode, Snapshot
 from kvserver.raft.plan import InstallSnapshot, SendAfterPersist, SendMessages
 from kvserver.raft.types import DropReason
+from kvserver.runtime.held_commits import HeldCommits
 
 
 class Network(Protocol):
@@ -40,7 +42,11 @@ class Mailbox:
     """One member's post."""
 
     def __init__(
-        self, node: RawNode, wake: Callable[[], None], install: Callable[[Snapshot], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        node: RawNode,
+        wake: Callable[[], None],
+        install: Callable[[Snapshot], None],
     ) -> None:
         self.network: Network = NoNetwork()
         self.is_stopped = False
@@ -54,6 +60,11 @@ class Mailbox:
         self._held: deque[tuple[float, Message]] = deque()
         """Proposals of others that found no leader here, and since when."""
         self._persisted_number = 0
+        self._commits = HeldCommits(loop, node, self._send_now)
+
+    def stop(self) -> None:
+        self.is_stopped = True
+        self._commits.stop()
 
     # -- in
 
@@ -69,9 +80,13 @@ class Mailbox:
         inbox, self.inbox = self.inbox, []
         step = self._node.step
         for message in inbox:
-            if message.type is MessageType.PROPOSE:
+            kind = message.type
+            if kind is MessageType.PROPOSE:
+                self._commits.expect(message.from_)
                 self._step_proposal(message, now)
             else:
+                if kind is MessageType.READ_INDEX:
+                    self._commits.expect(message.from_)
                 step(message)
 
     def _step_proposal(self, message: Message, now: float) -> None:
@@ -108,7 +123,14 @@ class Mailbox:
     # -- out
 
     def send(self, step: SendMessages) -> None:
-        self.network.send(step.messages)
+        messages: Sequence[Message] = step.messages
+        if self._node.is_leader:
+            messages = self._commits.pass_on(messages)
+        if messages:
+            self.network.send(messages)
+
+    def _send_now(self, messages: Sequence[Message]) -> None:
+        self.network.send(messages)
 
     def send_after_persist(self, step: SendAfterPersist) -> None:
         if step.after_persist <= self._persisted_number:

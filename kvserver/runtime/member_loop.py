@@ -140,7 +140,7 @@ class MemberLoop:
         self._conf_waiters: dict[int, tuple[Waiter, float]] = {}
         self.install: Callable[[Snapshot, Callable[[], None]], None] | None = None
         """Puts a received snapshot in the place of the state machines, then calls back."""
-        self.mailbox = Mailbox(node, self.wake, self._install)
+        self.mailbox = Mailbox(loop, node, self.wake, self._install)
         self._applies_before_sending = False
         self._leader_since = 0.0
         self._leader_watchers: list[asyncio.Future[None]] = []
@@ -676,7 +676,7 @@ class MemberLoop:
     def stop(self) -> None:
         """Take no more; tell everybody who waits (spec/kv.md E6)."""
         self.is_stopped = True
-        self.mailbox.is_stopped = True
+        self.mailbox.stop()
         self._refusal = errors.Stopped
         new, self._new = self._new, []
         for proposal in new:

@@ -293,6 +293,8 @@ class Http1Connection(asyncio.Protocol):
         self._is_streaming = True
         try:
             if not head_only:
+                if response.on_streaming is not None:
+                    response.on_streaming(self._write_piece)
                 async for piece in response.body:
                     if piece:
                         self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
@@ -320,6 +322,14 @@ class Http1Connection(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         self.endpoint.counters.bytes_sent += len(data)
         self.transport.write(data)
+
+    def _write_piece(self, piece: bytes) -> bool:
+        """One piece of the body that is being streamed, ahead of its iterator's next."""
+        # Hot: once per message between members.
+        if self._paused_writing or not self._is_streaming or self.transport.is_closing():
+            return False
+        self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        return True
 
     async def _wait_writable(self) -> None:
         self._writable = self.endpoint.loop.create_future()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 from kvserver.transport.peer import Peer
@@ -31,9 +31,16 @@ class HttpRequest:
     """The body as it arrives, where the server was asked to stream it; `body` is empty then."""
 
 
+WritePiece = Callable[[bytes], bool]
+
+
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | AsyncIterator[bytes] = b""
     """An iterator is sent piece by piece, and is closed when the peer goes away."""
+    on_streaming: Callable[[WritePiece], None] | None = None
+    """Told, when an iterator's turn has come, how to write a piece of the body without the two
+    turns of the loop that an iterator takes. That says False when the peer takes nothing at the
+    moment: then it is the iterator's again. HTTP/1.1 only."""

@@ -41,6 +41,49 @@ def test_a_full_queue_drops_and_says_so() -> None:
     assert stream.queued_messages == PEER_STREAM_MESSAGES_MAX
 
 
+class Socket:
+    """Takes pieces past the body while it is told to."""
+
+    def __init__(self) -> None:
+        self.takes = True
+        self.written = b""
+
+    def __call__(self, piece: bytes) -> bool:
+        if self.takes:
+            self.written += piece
+        return self.takes
+
+
+def terms(data: bytes) -> list[int]:
+    return [message.term for message in MessageReader().feed(data)]
+
+
+async def test_frames_go_past_the_queue_while_it_is_empty() -> None:
+    """And never past one that waits there: the order is the stream's state."""
+    stream, socket = make_stream(Lost()), Socket()
+    body = stream.body()
+    assert stream.send(heartbeat(1)), "before the response has begun"
+    stream.write_with(socket)
+    assert stream.send(heartbeat(2))
+    assert socket.written == b"", "one waits"
+    assert terms(await anext(body)) == [1, 2]
+    assert stream.send(heartbeat(3))
+    stream.send_heartbeat()
+    assert terms(socket.written) == [3]
+    assert socket.written.endswith(MessageWriter.heartbeat)
+    assert stream.queued_bytes == 0
+    socket.takes = False
+    assert stream.send(heartbeat(4))
+    socket.takes = True
+    assert stream.send(heartbeat(5))
+    assert terms(socket.written) == [3]
+    assert terms(await anext(body)) == [4, 5]
+    stream.close()
+    assert not stream.send(heartbeat(6))
+    assert terms(socket.written) == [3]
+    assert [piece async for piece in body] == []
+
+
 def appended(size: int) -> Message:
     entry = Entry(8, 5, EntryType.NORMAL, bytes(size))
     return Message(MessageType.APPEND, 2, 1, 5, log_term=5, index=7, entries=(entry,))

@@ -45,6 +45,7 @@ class Service:
         self.stream_ended: list[str] = []
         self.chunk = b"x"
         self.chunks = 0
+        self.on_streaming: Any = None
 
     def echo(self, call: Any, body: bytes) -> bytes:
         self.calls.append(call)
@@ -131,7 +132,9 @@ class Service:
 
     async def http(self, request: HttpRequest) -> HttpResponse:
         if request.path == "/stream":
-            return HttpResponse(200, {"content-type": "text/plain"}, self.pieces())
+            return HttpResponse(
+                200, {"content-type": "text/plain"}, self.pieces(), self.on_streaming
+            )
         if request.path == "/broken":
             raise ZeroDivisionError
         if request.path == "/upload":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -88,6 +88,52 @@ async def test_a_streamed_response(run: Running) -> None:
     assert headers["transfer-encoding"] == "chunked"
     assert "content-length" not in headers
     assert body == b"".join(b"8\r\npiece %d\n\r\n" % n for n in range(3)) + b"0\r\n\r\n"
+
+
+async def test_pieces_may_be_written_past_the_iterator(run: Running) -> None:
+    """In the order they were given, and only while the response is under way."""
+    writers: list[Callable[[bytes], bool]] = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        (write,) = writers
+        assert write(b"first")
+        yield b"second"
+        assert write(b"third")
+
+    run.service.on_streaming = writers.append
+    run.service.pieces = pieces  # type: ignore[method-assign]
+    body = parsed(await exchange(run.port, get("/stream")))[2]
+    assert body == b"5\r\nfirst\r\n6\r\nsecond\r\n5\r\nthird\r\n0\r\n\r\n"
+    assert not writers[0](b"too late")
+    writers.clear()
+    head_only = parsed(await exchange(run.port, get("/stream", method="HEAD")))
+    assert (head_only[2], writers) == (b"", [])
+
+
+async def test_a_slow_reader_is_written_nothing_past_the_iterator(run: Running) -> None:
+    writers: list[Callable[[bytes], bool]] = []
+    ended = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            await asyncio.Event().wait()
+            yield b""
+        finally:
+            ended.set()
+
+    run.service.on_streaming = writers.append
+    run.service.pieces = pieces  # type: ignore[method-assign]
+    _, writer = await asyncio.open_connection("127.0.0.1", run.port, limit=1024)
+    writer.write(get("/stream"))
+    await run.until(lambda: bool(writers))
+    taken = 0
+    while writers[0](b"x" * 100_000):
+        taken += 1
+        assert taken < 1000, "nobody reads"
+    writer.transport.abort()
+    async with asyncio.timeout(10):
+        await ended.wait()
+    assert not writers[0](b"gone")
 
 
 async def test_a_streamed_request(run: Running) -> None:
