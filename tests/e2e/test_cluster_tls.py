@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from kvserver.proto import rpc_pb2 as rpc
 from tests.support.certificates import Authority
 from tests.support.cluster_proc import KEYDECK, ClusterMember, cluster_of
 from tests.support.servers_proc import wait_until
@@ -32,7 +33,11 @@ def test_members_know_each_other_by_certificate(tmp_path: Path) -> None:
     authority, stranger = Authority(), Authority()
     crl = tmp_path / "crl.pem"
     crl.write_bytes(authority.revoke().public_bytes(Encoding.PEM))
-    rules = (f"--peer-crl-file={crl}", "--peer-cert-allowed-cn=m0,m1,m2")
+    rules = (
+        f"--peer-crl-file={crl}",
+        "--peer-cert-allowed-cn=m0,m1,m2,m3",
+        "--strict-reconfig-check=false",  # which would have links be up for a while first
+    )
     with cluster_of(tmp_path, KEYDECK, KEYDECK, KEYDECK, starts=False, scheme="https") as three:
         for member in three.members:
             member.process.flags = (*flags_of(tmp_path, authority, member.process.name), *rules)
@@ -42,6 +47,19 @@ def test_members_know_each_other_by_certificate(tmp_path: Path) -> None:
         assert len(three.wait_equal(revision)) == 1
         leader = three.leader()
         others = [member for member in three.members if member is not leader]
+
+        # One that joins asks the others over TLS as well.
+        joiner = three.joiner("m3")
+        joiner.process.peer_scheme = "https"
+        joiner.process.initial_cluster = ",".join(
+            f"{member.process.name}={member.peer_url}" for member in three.members
+        )
+        joiner.process.flags += (*flags_of(tmp_path, authority, "m3"), *rules)
+        request = rpc.MemberAddRequest(peerURLs=[joiner.peer_url])
+        leader.cluster.MemberAdd(request, timeout=10)
+        joiner.process.spawn()
+        joiner.process.wait_ready()
+        assert joiner.get(b"k") == b"v"
 
         # Renewed on all of them while they run: links made from now on use the new files.
         renewed = {}
