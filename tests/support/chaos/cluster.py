@@ -31,6 +31,8 @@ FLAGS = (
 KEYDECK_FLAGS = ("--snapshot-catchup-entries=100",)
 ETCD35_FLAGS = ("--logger=zap", "--log-outputs=stderr", "--log-level=warn")
 ASK_SECONDS_MAX = 1.0
+READ_SECONDS_MAX = 5.0
+START_SECONDS_MAX = 120.0
 DISK_BYTES = 320 * 1024 * 1024
 """Of a member whose disk is to fill up: two log segments, the database and room for a while."""
 
@@ -128,7 +130,7 @@ class ChaosMember(ClusterMember):
         if not self.process.running():
             return False
         try:
-            self.kv.Range(rpc.RangeRequest(key=b"health"), timeout=ASK_SECONDS_MAX)
+            self.kv.Range(rpc.RangeRequest(key=b"health"), timeout=READ_SECONDS_MAX)
         except grpc.RpcError:
             return False
         return True
@@ -189,7 +191,7 @@ class ChaosCluster:
         for member in self.members:
             member.spawn()
         for member in self.members:
-            member.process.wait_ready()
+            member.process.wait_ready(START_SECONDS_MAX)
 
     def newcomer(self) -> ChaosMember:
         """A member that is to join: known here, not started, and not yet to the cluster."""

@@ -13,7 +13,7 @@ from typing import Any
 from kvserver.proto import kv_pb2
 from kvserver.proto import rpc_pb2 as rpc
 from tests.support.chaos.rounds import RoundResult
-from tests.support.linearizability import Operation
+from tests.support.linearizability import Operation, Start
 
 
 def save(directory: Path, result: RoundResult) -> Path:
@@ -59,6 +59,11 @@ def read_events(path: Path) -> dict[int, list[kv_pb2.Event]]:
         event = kv_pb2.Event.FromString(bytes.fromhex(json.loads(line)))
         events.setdefault(event.kv.mod_revision, []).append(event)
     return events
+
+
+def read_start(path: Path) -> Start:
+    revision, *kvs = json.loads(path.read_text())
+    return Start(revision, [kv_pb2.KeyValue.FromString(bytes.fromhex(kv)) for kv in kvs])
 
 
 def _hex(message: Any) -> str:
