@@ -62,6 +62,13 @@ OBJECTS: dict[str, list[str]] = {
     "lens": ["/c/local/maintenance/lens" + KEY],
     "defragment": ["/c/local/maintenance/defragment?member={member}"],
     "disarm": ["/c/local/maintenance/disarm?kind=NOSPACE&member={member}"],
+    "browse_snapshot": ["/c/local/maintenance/snapshots/browse?file={file}"],
+    "snapshot_key": ["/c/local/maintenance/snapshots/key?file={file}&key=/app/config"],
+    "start_member": ["/c/local/members/start?member={member}"],
+    "promote_member": ["/c/local/members/promote?member={member}"],
+    "update_member": ["/c/local/members/update?member={member}"],
+    "remove_member": ["/c/local/members/remove?member={member}"],
+    "move_leader": ["/c/local/members/move-leader?member={member}"],
     "job": ["/c/local/maintenance/jobs/{job}"],
     "job_live": ["/c/local/maintenance/jobs/{job}/live"],
     "etcd_user": ["/c/local/user?name=ada"],
@@ -113,6 +120,14 @@ def objects(chromium: Browser, served: Served, signed_in, behind: Store) -> dict
         one.page.get_by_role("button", name=re.compile("^Defragment ")).click()
         expect(one.page.locator("#job .sentence")).to_contain_text("done")
         found["job"] = one.page.url.rpartition("/")[2]
+        one.open("/c/local/maintenance/snapshots")
+        one.page.get_by_role("button", name="Save a snapshot now").click()
+        expect(one.page.locator("#job .sentence")).to_contain_text("done")
+        one.open("/c/local/maintenance/snapshots")
+        one.page.get_by_role("link", name="Look into the snapshot").first.click()
+        found["file"] = one.page.url.rpartition("file=")[2]
+        one.page.get_by_role("button", name="Open the snapshot").click()
+        expect(one.page.locator("#job .sentence")).to_contain_text("done")
     return found
 
 
