@@ -69,6 +69,32 @@ ROOMS: dict[str, tuple[str, ...]] = {
 }
 
 PAGES: dict[str, tuple[str, ...]] = {
+    "keys": (
+        "Left the keys as folders, right the listing of the prefix chosen. Folders end at a "
+        'separator, which "How it is read" changes; none gives a flat list.',
+        "There you also choose the revision everything is shown as of, and whether the quorum or "
+        "one member alone answers. All of it stands in the address.",
+    ),
+    "key_search": (
+        "A store of keys has no index but their order, so a search reads them in steps at one "
+        "revision, and says how far it came.",
+    ),
+    "delete_range": (
+        "Deletes every key of an exact range in one transaction, if none of them was written "
+        "since you looked. A rewind brings them back until the revision is compacted.",
+    ),
+    "rewind": (
+        "Puts every key of a range back to what it was at a revision: what changed since is "
+        "changed back, what came since goes. The plan shows it before anything is written.",
+    ),
+    "import_keys": (
+        "Reads a file as Export writes it, shows what it would change, and writes it in "
+        "transactions of up to 128 keys, each with a result of its own.",
+    ),
+    "build_txn": (
+        "A transaction compares, then does one of two lists of operations, as one revision: all "
+        "of it or nothing.",
+    ),
     "key": (
         "One key: what it holds and where that came from. The value is shown by the first decoder "
         "that fits; the others are a click away, and the raw download has every byte.",

@@ -21,7 +21,7 @@ from django.shortcuts import render
 from console.access import allow
 from console.errors import cluster_error
 from console.gateway import ClusterError, Key
-from console.keys.addresses import list_url
+from console.keys.addresses import BadAddress, list_url, number_of
 from console.keys.apply import command_of, results_context, write_batches
 from console.keys.batches import OPS_MAX, Change
 from console.keys.diff import compare_bytes
@@ -165,15 +165,18 @@ def _diff(change: Change, now: Key | None) -> Any:
 
 def _start(request: HttpRequest, frame: dict[str, Any]) -> HttpResponse:
     waiting = _waiting(request)
-    text = request.POST.get("base", "")
+    try:
+        base = number_of(request.POST.get("base", ""))
+    except BadAddress:
+        base = 0
+    if not base:
+        raise BadFile("the form does not say which revision was compared")
     if not is_confirmed(request):
         return _plan(request, frame, confirm_error=WRONG_NAME)
-    if not text.isdecimal():
-        raise BadFile("the form does not say which revision was compared")
     counts: Counter[str] = Counter()
 
     def changes() -> Iterator[Change]:
-        for _, _, change in _compared(request, waiting, int(text)):
+        for _, _, change in _compared(request, waiting, base):
             if change:
                 yield change
             else:

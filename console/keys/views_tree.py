@@ -53,12 +53,12 @@ def tree(request: HttpRequest) -> HttpResponse:
         prefix = bytes_of(request.GET.get("prefix", ""))
         start = bytes_of(request.GET.get("start", "")) or None
         pin, level = (number_of(request.GET.get(name, "")) for name in ("pin", "level"))
+        chosen = bytes_of(request.GET.get("key", "")) or None
     except BadAddress as error:
         return HttpResponse(str(error), status=400, content_type="text/plain")
     if not request.headers.get("HX-Request"):
         return redirect(list_url(request.cluster, prefix, lens=lens))
     reader = request.gateway.reading(is_serializable=lens.is_serializable)
-    chosen = bytes_of(request.GET.get("key", "")) or None
     found = read_tree(reader, lens, prefix, request.cluster, start=start, pin=pin)
     context = {"lens": lens, "tree": found, "chosen": chosen, "prefix": prefix}
     if level:

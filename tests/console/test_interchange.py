@@ -247,6 +247,13 @@ def test_a_file_of_another_session_is_not_found(as_editor, as_admin, store, pref
     assert store.get(prefix) is None
 
 
+@pytest.mark.parametrize("base", ["", "0", "x", "²", "9" * 30])
+def test_an_import_that_names_no_revision_writes_nothing(as_editor, store, prefix, base) -> None:
+    plan = upload(as_editor, written(Key(prefix, b"v", 1, 1, 1, 0), "ndjson"))
+    assert apply(as_editor, plan, base=base).status_code == 422
+    assert store.get(prefix) is None
+
+
 def test_old_files_are_swept(as_editor, tmp_path, prefix) -> None:
     import os
 

@@ -280,7 +280,7 @@ def test_a_branch_comes_as_a_fragment_and_as_a_page_without_scripts(
     assert answer["Location"].startswith(reverse("keys", args=["one"]) + "?prefix=")
 
 
-@pytest.mark.parametrize("params", [{"prefix": "\\"}, {"pin": "x"}, {"sep": "\\q"}])
+@pytest.mark.parametrize("params", [{"prefix": "\\"}, {"pin": "x"}, {"sep": "\\q"}, {"key": "\\"}])
 def test_a_branch_of_nothing_sensible_is_refused(as_viewer, params) -> None:
     url = reverse("key_tree", args=["one"])
     assert as_viewer.get(url, params, headers={"HX-Request": "true"}).status_code == 400
