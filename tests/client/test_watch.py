@@ -12,7 +12,7 @@ from kvserver.client import CallFailed, Client, Events, Follow, Gap, Live, Repla
 from kvserver.errors import Code
 from kvserver.proto import rpc_pb2
 from tests.support.auth import auth_kinds, enable_auth
-from tests.support.servers import Server, kinds, running
+from tests.support.servers import KEYDECK, Server, kinds, running
 
 NUL = b"\x00"
 
@@ -175,6 +175,21 @@ class Following:
         self.follow.close()
         self._thread.join(10)
         assert not self._thread.is_alive()
+
+
+def test_progress_moves_the_place_to_go_on_from(tmp_path) -> None:
+    """A range that nobody writes to is not behind: what was compacted meanwhile is no gap in it."""
+    flags = ["--watch-progress-notify-interval=100ms"]
+    with running(KEYDECK, tmp_path, flags=flags) as [one]:
+        client = one.client()
+        first = put(client, b"k1")
+        following = Following(client, first)
+        following.until(lambda f: f.revisions == [first])
+        last = put(client, b"elsewhere")
+        following.until(lambda f: f.items[-1] == Live(last + 1))
+        assert following.follow.next_revision == last + 1
+        following.stop()
+        client.close()
 
 
 def test_trap_8_a_broken_stream_leaves_no_hole(server: Server, client: Client) -> None:
