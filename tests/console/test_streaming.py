@@ -82,3 +82,88 @@ async def test_a_full_transport_shuts_the_gate_until_it_has_drained() -> None:
     gate.pauseProducing()
     gate.stopProducing()  # the connection is gone: nobody waits for ever
     await asyncio.wait_for(gate.passed(), 5)
+
+
+class Reader:
+    """daphne's request object, of a browser that reads when it likes."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+        self.producer = None
+        self.is_aborted = False
+        self.channel = self
+        self.transport = self
+        self._response_started = True
+        self.finished = False
+
+    def handle_reply(self, message: dict) -> None:
+        # Twisted complains about a response that ends with its producer still registered.
+        assert message.get("more_body") or self.producer is None
+        self.got.append(message["body"])
+        if self.producer:
+            self.producer.pauseProducing()
+
+    def registerProducer(self, producer, streaming: bool) -> None:
+        assert self.producer is None and streaming
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def abortConnection(self) -> None:
+        self.is_aborted = True
+
+
+def body(text: bytes, more: bool = True) -> dict:
+    return {"type": "http.response.body", "body": text, "more_body": more}
+
+
+async def test_the_next_block_waits_for_a_slow_reader() -> None:
+    from console.serving.server import ConsoleServer
+
+    reader = Reader()
+    server = ConsoleServer(application=None, endpoints=["tcp:0"])
+    server.connections = {reader: {}}
+    sending = asyncio.create_task(server.handle_reply(reader, body(b"1")))
+    await asyncio.sleep(0)
+    assert reader.got == [b"1"] and not sending.done()
+    reader.producer.resumeProducing()
+    await asyncio.wait_for(sending, 5)
+    second = asyncio.create_task(server.handle_reply(reader, body(b"2")))
+    await asyncio.sleep(0)
+    reader.producer.stopProducing()
+    await asyncio.wait_for(second, 5)
+    await asyncio.wait_for(server.handle_reply(reader, body(b"3", more=False)), 5)
+    assert reader.got == [b"1", b"2", b"3"]
+
+
+async def test_an_answer_of_one_piece_needs_no_gate() -> None:
+    from console.serving.server import ConsoleServer
+
+    reader = Reader()
+    server = ConsoleServer(application=None, endpoints=["tcp:0"])
+    server.connections = {reader: {}}
+    await asyncio.wait_for(server.handle_reply(reader, body(b"all", more=False)), 5)
+    assert reader.got == [b"all"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "started", "finished", "aborted"),
+    [
+        (RuntimeError("no digest"), True, False, True),
+        (RuntimeError("no digest"), False, False, False),  # daphne answers with 500
+        (RuntimeError("no digest"), True, True, False),
+        (None, True, False, False),
+    ],
+)
+async def test_a_response_that_failed_half_way_is_broken_off(
+    failure, started, finished, aborted
+) -> None:
+    from console.serving.server import _break_off
+
+    reader = Reader()
+    reader._response_started, reader.finished = started, finished
+    task = asyncio.get_running_loop().create_future()
+    task.set_exception(failure) if failure else task.set_result(None)
+    _break_off(reader, task)
+    assert reader.is_aborted is aborted
