@@ -207,6 +207,7 @@ def test_by_keyboard_the_same(at: Visit, hands: Hands, served: Served) -> None: 
     keys.press("Tab")
     expect(page.get_by_label("Key", exact=True)).to_be_focused()
     keys.type("/app/")
+    expect(page.locator("#bounds")).to_contain_text("[/app/, /app0)")
     keys.press("Enter")
     page.get_by_role("button", name="Grant permission").focus()
     keys.press("Enter")
