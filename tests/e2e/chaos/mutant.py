@@ -12,7 +12,7 @@ from kvserver.mvcc.store import Store
 from kvserver.runtime.member_loop import MemberLoop
 from kvserver.watch.hub import Hub
 
-EVERY = 20
+EVERY = 7
 
 
 def stale_reads() -> None:
