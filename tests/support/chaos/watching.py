@@ -44,7 +44,8 @@ class Watching(threading.Thread):
     def seen(self) -> int:
         """Everything up to this revision has been shown."""
         shown = [max(part.last_revision, part.bookmark) for part in self.parts]
-        return max(shown, default=self._first_revision - 1)
+        # A part that was only created has shown nothing.
+        return max([self._first_revision - 1, *shown])
 
     def run(self) -> None:
         try:
