@@ -57,6 +57,7 @@ class HashScan:
         "_next",
         "_revision",
         "_step_records",
+        "_survives",
     )
 
     def __init__(
@@ -66,11 +67,15 @@ class HashScan:
         compact_revision: int,
         kept: Kept,
         step_records: int,
+        survives: Kept | None = None,
     ) -> None:
+        """`survives`: of records up to the compact revision, those that the compaction leaves; None
+        when it has ended and left no others."""
         self._backend = backend
         self._revision = revision
         self._compact_revision = compact_revision
         self._kept = kept
+        self._survives = survives
         self._bound = bound_after(revision)
         self._compact_bound = bound_after(compact_revision)
         self._next = FIRST
@@ -100,12 +105,19 @@ class HashScan:
         return KVHash(value, self._compact_revision, self._revision)
 
     def _add(self, pairs: list[Pair]) -> None:
-        if self._all is not None:
-            self._all = None if self._kept(pairs) else _crc(pairs, self._all)
         below = bisect_left(pairs, self._compact_bound, key=itemgetter(0))
+        if self._all is not None:
+            self._all = None if self._kept(pairs) else _crc(self._lasting(pairs, below), self._all)
         if below:
             pairs = self._kept(pairs[:below]) + pairs[below:]
         self._counted = _crc(pairs, self._counted)
+
+    def _lasting(self, pairs: list[Pair], below: int) -> list[Pair]:
+        """Without what a compaction under way will have removed: the hash must not depend on how
+        far it has come, or members would accuse each other."""
+        if self._survives is None or not below:
+            return pairs
+        return self._survives(pairs[:below]) + pairs[below:]
 
     def _without_tombstones_at_compact_revision(self, pairs: list[Pair]) -> list[Pair]:
         """A store that compacted there earlier has dropped them already."""
@@ -124,8 +136,12 @@ class HashJob:
         self.revision = revision
         self.hash = known
         self._store = store
+        compact_revision = store.compact_revision
         kept = _live_at(store.index, bound_after(revision))
-        self._scan = HashScan(store.backend, revision, store.compact_revision, kept, STEP_RECORDS)
+        survives = _live_at(store.index, bound_after(compact_revision))
+        self._scan = HashScan(
+            store.backend, revision, compact_revision, kept, STEP_RECORDS, survives
+        )
 
     def step(self) -> bool:
         if self.hash is None and self._scan.step():

@@ -132,6 +132,18 @@ def test_how_far_the_removal_has_come_does_not_matter(rig: Rig) -> None:
     assert len(seen) == 1
 
 
+def test_nor_does_it_where_no_key_is_alive(rig: Rig) -> None:
+    """Found by the simulator: a leader took itself for corrupt."""
+    rig.store.compactions.batch_revisions = 1
+    for key in (b"a", b"c"):
+        rig.delete(key)
+    job = rig.store.compact(7)
+    before = rig.hash_kv(8)
+    while not job.step():
+        assert rig.hash_kv(8) == before
+    assert rig.hash_kv(8) == before
+
+
 def test_a_hash_under_way_is_pinned(rig: Rig) -> None:
     """Writes and compactions in between do not show (design D6)."""
     expected = rig.hash_kv(6)
