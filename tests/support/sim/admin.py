@@ -58,7 +58,7 @@ class Admin(Caller):
             pick = self.rng.random()
             if learners and pick < 0.6:
                 await self.ask(target, rpc.MemberPromoteRequest(ID=learners[0].id))
-            elif len(voters) > 3 or (pick < 0.3 and len(voters) == 3):
+            elif len(voters) > 3 or (pick < 0.3 and len(voters) > 1):
                 await self.ask(target, rpc.MemberRemoveRequest(ID=self.rng.choice(members).id))
             elif self._cluster.names_given < MACHINES_MAX:
                 await self._add(target, is_learner=self.rng.random() < 0.7)

@@ -83,6 +83,7 @@ def profile_of(seed: int) -> Profile:
         sudden.remove("membership")  # or the rotten might come to be a majority
     tiny = rng.random() < 0.25
     limits = RaftLimits(1, 1, 1) if tiny else RaftLimits()
+    extra = random.Random(f"{seed}/checks")
     snapshots = rng.choice((10, 10, 50, 10_000))
     settings = Settings(
         snapshot_entries=snapshots,
@@ -93,7 +94,9 @@ def profile_of(seed: int) -> Profile:
         fsync_seconds=rng.choice((0.0002, 0.001, 0.005)),
         max_wals=rng.choice((1, 2, 5)),
         is_strict=rng.random() < 0.7,
-        corruption_check_seconds=random.Random(f"{seed}/checks").choice((0.0, 0.0, 1.0, 4.0)),
+        corruption_check_seconds=extra.choice((0.0, 0.0, 1.0, 4.0)),
+        stutter_seconds=extra.choice((0.0, 0.0, 0.0, 0.002)),
+        quota_bytes=extra.choice((0,) * 7 + (30_000,)),
     )
     return Profile(
         size=rng.choice((3, 3, 5)),

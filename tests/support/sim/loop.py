@@ -22,13 +22,23 @@ class SimClock:
         self.rate = 1.0
         """Seconds of this machine per true second."""
         self.wall_offset = wall
+        self.stutter = 0.0
+        """Seconds that seem to pass between two looks at one moment: a slow processor, on which
+        work in slices needs many of them."""
+        self._seen_at = self._seen = 0.0
 
     def set_rate(self, rate: float) -> None:
         self._base, self._since = self.monotonic(), self._world.now
         self.rate = rate
 
     def monotonic(self) -> float:
-        return self._base + (self._world.now - self._since) * self.rate
+        now = self._world.now
+        true = self._base + (now - self._since) * self.rate
+        if not self.stutter:
+            return true
+        again = self._seen + self.stutter if now == self._seen_at else 0.0
+        self._seen_at, self._seen = now, max(true, again, self._seen)
+        return self._seen
 
     def wall(self) -> float:
         return self.monotonic() + self.wall_offset

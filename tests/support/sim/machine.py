@@ -68,6 +68,9 @@ class Settings:
     max_wals: int = 5
     is_strict: bool = True
     corruption_check_seconds: float = 0.0
+    stutter_seconds: float = 0.0
+    quota_bytes: int = 0
+    """0: etcd's default, which is never reached."""
 
 
 class Log:
@@ -105,6 +108,7 @@ class Machine:
         self.url = peer_url(name)
         self.founders = founders
         self.clock = SimClock(world)
+        self.clock.stutter = settings.stutter_seconds
         self.disk = Disk(f"/{name}")
         self.rng = world.chance(name)
         self._latencies = world.chance(f"{name}/disk")
@@ -256,6 +260,7 @@ class Process:
                 "snapshot-catchup-entries": settings.catch_up_entries,
                 "compaction-batch-limit": settings.compaction_batch,
                 "max-wals": settings.max_wals,
+                "quota-backend-bytes": settings.quota_bytes,
                 "strict-reconfig-check": settings.is_strict,
             }
         )
