@@ -32,6 +32,7 @@ from kvserver.version import SERVER_VERSION
 
 FAST_FORWARD_PEERS_MIN = 2
 FAST_FORWARD_SECONDS_MAX = 5.0
+PROPOSE_RETRY_SECONDS = 0.2
 VERSION_GRACE_SECONDS = 2.0
 VERSION_ASK_SECONDS = 0.1
 NO_LEGACY_SINCE = (3, 5)
@@ -177,7 +178,7 @@ class ClusterDuties:
 
     def _propose_version(self, version: str, is_legacy: bool = False) -> None:
         if is_legacy:
-            self._member.propose_legacy(put_version(version), None)
+            self._try(lambda: self._member.propose_legacy(put_version(version), None), None)
             return
         request = membership_pb2.ClusterVersionSetRequest(ver=version)
         self._propose(Kind.CLUSTER_VERSION_SET, request, None)
@@ -222,11 +223,22 @@ class ClusterDuties:
     def _publish_legacy(self) -> None:
         name, client_urls = self._config.name, self._config.advertise_client_urls
         request = put_attributes(self._member_id, name, client_urls)
-        self._member.propose_legacy(request, CallbackWaiter(self._published_attributes))
+        waiter = CallbackWaiter(self._published_attributes)
+        self._try(lambda: self._member.propose_legacy(request, waiter), self._published_attributes)
 
     def _propose(self, kind: Kind, request: Message, done: Done | None) -> None:
         waiter = CallbackWaiter(done) if done else None
-        self._member.propose(kind, request, request.SerializeToString(), waiter)
+        body = request.SerializeToString()
+        self._try(lambda: self._member.propose(kind, request, body, waiter), done)
+
+    def _try(self, propose: Callable[[], None], done: Done | None) -> None:
+        """A member that is behind with applying takes nothing at the moment: `done` hears that a
+        little later. Nothing may be raised, for this may be called from within an apply."""
+        try:
+            propose()
+        except errors.RequestError as refusal:
+            if done is not None and not self._member.is_stopped:
+                self._loop.call_later(PROPOSE_RETRY_SECONDS, done, refusal)
 
     def _published_attributes(self, error: errors.RequestError | None) -> None:
         if error is None and not self.published.done():

@@ -81,10 +81,12 @@ class ReadQueue:
         found.context, found.asked_at = new, now
         self._rounds[new] = found
 
-    def fail_unconfirmed(self, error: errors.RequestError) -> None:
-        """The leader that was asked leads no more (spec/kv.md E3)."""
-        for context in [c for c, r in self._rounds.items() if r.index is None]:
+    def fail_unconfirmed(self, error: errors.RequestError) -> int:
+        """The leader that was asked leads no more (spec/kv.md E3). How many rounds that ended."""
+        contexts = [c for c, r in self._rounds.items() if r.index is None]
+        for context in contexts:
             self._rounds.pop(context).finish(error)
+        return len(contexts)
 
     def confirm(self, context: bytes, index: int) -> None:
         """Raft has confirmed this context; an unknown one belongs to a round given up."""
@@ -99,14 +101,19 @@ class ReadQueue:
             del self._rounds[found.context]
             found.finish(None)
 
-    def expire(self, before: float) -> None:
-        """Give up on those who have waited since before `before` (spec/kv.md E3)."""
+    def expire(self, before: float) -> int:
+        """Give up on those who have waited since before `before` (spec/kv.md E3). How many rounds
+        that ended, those counted that were never asked for."""
+        ended = 0
         if self._waiting and self._waiting_since < before:
             waiting, self._waiting = self._waiting, []
+            ended += 1
             for reader in waiting:
                 reader(errors.Timeout())
-        for context in [c for c, r in self._rounds.items() if r.started_at < before]:
+        contexts = [c for c, r in self._rounds.items() if r.started_at < before]
+        for context in contexts:
             self._rounds.pop(context).finish(errors.Timeout())
+        return ended + len(contexts)
 
     def fail_all(self, error: errors.RequestError) -> None:
         waiting, self._waiting = self._waiting, []

@@ -406,7 +406,8 @@ class MemberLoop:
         if leader and leader != self.leader:
             self.counters.leader_changes += 1
             self._leader_since = self._now
-            self._read_queue.fail_unconfirmed(errors.LeaderChanged())
+            failed = self._read_queue.fail_unconfirmed(errors.LeaderChanged())
+            self.counters.read_indexes_failed += failed
             self.mailbox.release_held()
         self.leader = leader
         watchers, self._leader_watchers = self._leader_watchers, []
@@ -634,7 +635,7 @@ class MemberLoop:
         self._expire_new(before)
         self._expire_conf_changes(before)
         self.mailbox.expire(before)
-        self._read_queue.expire(before)
+        self.counters.read_indexes_failed += self._read_queue.expire(before)
         if self.leader:
             self._reads.ask_again(now)
         self.wake()

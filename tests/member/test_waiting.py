@@ -110,3 +110,18 @@ def test_headers_are_what_protobuf_would_write(
     response.header.revision = revision
     response.header.raft_term = term
     assert header(revision) == response.SerializeToString()
+
+
+def test_read_rounds_that_come_to_nothing_are_counted() -> None:
+    """etcd_server_read_indexes_failed_total."""
+    queue, heard = ReadQueue(), []
+    queue.add(heard.append, 1.0)
+    queue.open_round(b"asked", 1.0)
+    queue.add(heard.append, 2.0)
+    assert queue.expire(1.0) == 0
+    assert queue.expire(3.0) == 2
+    queue.add(heard.append, 4.0)
+    queue.open_round(b"again", 4.0)
+    assert queue.fail_unconfirmed(errors.LeaderChanged()) == 1
+    assert queue.fail_unconfirmed(errors.LeaderChanged()) == 0
+    assert len(heard) == 3

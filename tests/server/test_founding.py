@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kvserver import errors
 from kvserver.bootstrap import Founding
 from kvserver.errors import FatalError
 from kvserver.membership import Member, cluster_id
@@ -97,3 +98,16 @@ async def test_a_member_that_lost_its_data_does_not_come_back_as_new(tmp_path: P
             listed = {"default": (url,), "other": ("http://127.0.0.1:1",)}
             await asyncio.to_thread(join, "other", listed, None)
     assert await asyncio.to_thread(fetch_members, url, 1.0, None) is None
+
+
+async def test_a_leader_that_is_behind_publishes_later(tmp_path: Path) -> None:
+    """It learns that it leads from within an apply, where a refusal must not be raised."""
+    async with running(tmp_path) as member:
+        loop, cluster = member.server._core.member, member.server._cluster
+        before = loop.applied_index
+        loop._refusal = errors.RequestTooManyRequests
+        cluster.became_leader()
+        loop._refusal = None
+        async with asyncio.timeout(20):
+            while loop.applied_index == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
