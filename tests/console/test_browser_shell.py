@@ -16,6 +16,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 ACTIVE = '#palette-list [aria-selected="true"]'
 
 
+def press(page: Page, key: str) -> None:
+    """A page hears keys when its scripts have run, which is after it is seen."""
+    page.wait_for_load_state()
+    page.keyboard.press(key)
+
+
 def active(page: Page) -> str:
     """What a screen reader is told, while the focus stays in the field."""
     named = page.locator("#palette-input").get_attribute("aria-activedescendant")
@@ -32,9 +38,9 @@ def test_the_palette_opens_on_every_page(
 ) -> None:
     with visit(chromium, served.base, storage_state=signed_in) as one:
         one.open(path)
-        one.page.keyboard.press("Control+k")
+        press(one.page, "Control+k")
         expect(one.page.locator(ACTIVE)).to_contain_text("Keys")
-        one.page.keyboard.press("Escape")
+        press(one.page, "Escape")
         expect(one.page.locator("#palette")).not_to_be_visible()
         assert [text for text in one.complaints if "404" not in text] == []
 
@@ -42,33 +48,33 @@ def test_the_palette_opens_on_every_page(
 def test_a_key_is_reached_by_keyboard_alone(at: Visit) -> None:  # noqa: F811
     at.open("/c/local")
     page = at.page
-    page.keyboard.press("Control+k")
+    press(page, "Control+k")
     page.keyboard.type("/app/")
     expect(page.locator(ACTIVE)).to_have_text("/app/config")
     at.assert_accessible()
-    page.keyboard.press("ArrowDown")
+    press(page, "ArrowDown")
     assert active(page) == "/app/flags"
-    page.keyboard.press("ArrowUp")
-    page.keyboard.press("ArrowUp")
+    press(page, "ArrowUp")
+    press(page, "ArrowUp")
     assert active(page) == "All 3 keys that begin with /app/"
-    page.keyboard.press("ArrowDown")
+    press(page, "ArrowDown")
     assert active(page) == "/app/config"
-    page.keyboard.press("Enter")
+    press(page, "Enter")
     expect(page).to_have_url(re.compile(r"/c/local/key\?key=/app/config$"))
-    page.keyboard.press("Control+k")
+    press(page, "Control+k")
     page.keyboard.type("rev 3")
     expect(page.locator(ACTIVE)).to_contain_text("Revision 3")
-    page.keyboard.press("Enter")
+    press(page, "Enter")
     expect(page.locator("h1")).to_contain_text("Revision 3")
 
 
 def test_hostile_keys_are_found_and_opened(at: Visit) -> None:  # noqa: F811
     at.open("/c/local")
     page = at.page
-    page.keyboard.press("Control+k")
+    press(page, "Control+k")
     page.keyboard.type("/hostile/<script>")
     expect(page.locator(ACTIVE)).to_contain_text("<script>document.title")
-    page.keyboard.press("Enter")
+    press(page, "Enter")
     expect(page.locator("h1")).to_contain_text("<script>")
     assert page.title() != "owned"
 
@@ -96,16 +102,16 @@ def test_the_palette_by_mouse_and_without_scripts(
 def test_the_sheet_lists_what_the_page_has(at: Visit) -> None:  # noqa: F811
     page = at.page
     at.open("/c/local/key?key=/app/config")
-    page.keyboard.press("?")
+    press(page, "?")
     lines = page.locator("#shortcuts dl > div")
     expect(lines.filter(has_text="History").first).to_contain_text("h")
     expect(lines.filter(has_text="Edit")).to_have_count(1)
     expect(lines.filter(has_text="Pause")).to_have_count(0)
     at.assert_accessible()
-    page.keyboard.press("Escape")
+    press(page, "Escape")
     expect(page.locator("#shortcuts")).not_to_be_visible()
     at.open("/c/local/watch")
-    page.keyboard.press("?")
+    press(page, "?")
     expect(lines.filter(has_text="Pause")).to_have_count(1)
     expect(lines.filter(has_text="Edit")).to_have_count(0)
 
@@ -116,7 +122,7 @@ def test_the_help_says_what_the_page_is(at: Visit) -> None:  # noqa: F811
     page.get_by_label("Help: what is this page?").click()
     expect(page.locator(".help-pop")).to_contain_text("A lease is a countdown")
     at.assert_accessible()
-    page.keyboard.press("Escape")
+    press(page, "Escape")
     expect(page.locator(".help-pop")).not_to_be_visible()
 
 
@@ -125,27 +131,27 @@ def test_letters_and_brackets_lead_on(at: Visit, behind) -> None:  # noqa: F811
     for value in (b"1", b"2", b"3"):
         behind.put(b"/steps/key", value)
     at.open("/c/local/key?key=/steps/key")
-    page.keyboard.press("[")
+    press(page, "[")
     expect(page.locator("pre.value")).to_have_text("2")
-    page.keyboard.press("[")
+    press(page, "[")
     expect(page.locator("pre.value")).to_have_text("1")
-    page.keyboard.press("]")
+    press(page, "]")
     expect(page.locator("pre.value")).to_have_text("3")
-    page.keyboard.press("d")
+    press(page, "d")
     expect(page.locator("#compare .diff .add")).to_contain_text("3")
-    page.keyboard.press("h")
+    press(page, "h")
     expect(page.locator("#compare")).to_have_count(0)
-    page.keyboard.press("d")
+    press(page, "d")
     expect(page.locator("#compare .diff .add")).to_contain_text("3")
-    page.keyboard.press("[")
+    press(page, "[")
     expect(page.locator("#compare .diff .add")).to_contain_text("2")
-    page.keyboard.press("]")
+    press(page, "]")
     expect(page.locator("#compare .diff .add")).to_contain_text("3")
-    page.keyboard.press("w")
+    press(page, "w")
     expect(page).to_have_url(re.compile(r"/watch\?key="))
     for letter, title in (("k", "Keys"), ("l", "Leases"), ("o", "Overview"), ("a", "Audit")):
-        page.keyboard.press("g")
-        page.keyboard.press(letter)
+        press(page, "g")
+        press(page, letter)
         expect(page.locator("h1")).to_have_text(title)
 
 

@@ -62,6 +62,7 @@ def test_events_come_by_themselves_and_open_by_keyboard(at: Visit, behind) -> No
     page.keyboard.press("g")
     page.keyboard.press("w")
     expect(page).to_have_url(re.compile("/watch$"))
+    page.wait_for_load_state()
     page.keyboard.press("/")
     page.keyboard.type("/live/")
     page.keyboard.press("Enter")
