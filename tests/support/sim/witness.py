@@ -32,8 +32,9 @@ class Durable:
     last_term: int
 
 
-Meaning = tuple[HardState | None, int, int]
-"""Of a batch of the log: hard state, last index and its term (0: no entries)."""
+Meaning = tuple[HardState | None, int, int, bool]
+"""Of a batch of the log: hard state, last index and its term (0: no entries), and whether it is the
+record of a snapshot."""
 
 
 class WatchedLog:
@@ -44,6 +45,8 @@ class WatchedLog:
         self._wal = wal
         self._durable = durable
         self._meanings: dict[int, tuple[Any, Meaning]] = {}
+        self._snapshot = 0, 0
+        """Index and term of a received snapshot that is recorded and not yet vouched for."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._wal, name)
@@ -51,21 +54,31 @@ class WatchedLog:
     def encode(self, hard_state: HardState | None, entries: list[Entry], must_sync: bool) -> Any:
         batch = self._wal.encode(hard_state, entries, must_sync)
         index, term = (entries[-1].index, entries[-1].term) if entries else (0, 0)
-        self._meanings[id(batch)] = batch, (hard_state, index, term)
+        self._meanings[id(batch)] = batch, (hard_state, index, term, False)
         return batch
 
     def encode_snapshot(self, index: int, term: int, conf_state: Any) -> Any:
         batch = self._wal.encode_snapshot(index, term, conf_state)
-        is_whole_log = self._process.core.member.node.last_index == index
-        self._meanings[id(batch)] = batch, (None, index if is_whole_log else 0, term)
+        durable = self._durable
+        is_received = self._process.core.member.node.last_index == index and (
+            durable.last_index,
+            durable.last_term,
+        ) != (index, term)
+        self._meanings[id(batch)] = batch, (None, index if is_received else 0, term, True)
         return batch
 
     def write(self, batch: Any) -> None:
         self._wal.write(batch)
-        _, (hard_state, index, term) = self._meanings.pop(id(batch))
+        _, (hard_state, index, term, is_snapshot) = self._meanings.pop(id(batch))
         durable = self._durable
+        if is_snapshot:  # it counts when the commit index covers it
+            if index:
+                self._snapshot = index, term
+            return
         if hard_state is not None:
             durable.hard_state = hard_state
+            if 0 < self._snapshot[0] <= hard_state.commit:
+                (durable.last_index, durable.last_term), self._snapshot = self._snapshot, (0, 0)
         if index:
             durable.last_index, durable.last_term = index, term
 
