@@ -129,6 +129,7 @@ def test_the_past_by_the_bar(at: Visit, keys: Store) -> None:  # noqa: F811
     expect(page.locator("pre.value")).to_have_text("before")
     expect(page.get_by_role("button", name="Edit")).to_be_disabled()
     row(page, "z").click()
+    expect(page.locator("h1")).to_have_text("/tree/z")
     expect(page).to_have_url(re.compile(f"rev={old}"))
     page.get_by_role("link", name="Back to the newest").click()
     expect(page).not_to_have_url(re.compile("rev="))
