@@ -6,48 +6,22 @@ of several consoles wins, and it outlives a restart. A turn that was missed is t
 
 from __future__ import annotations
 
-import logging
-import threading
 from datetime import datetime, timedelta
 
-from django.db import connections
 from django.utils.timezone import now
 
 from console.maintenance import jobs
 from console.maintenance.snapshot_job import start
 from console.models import Job, SnapshotSchedule
+from console.serving.ticker import Ticker
 
 TICK_SECONDS = 5.0
 BUSY_SECONDS = 60.0
 
-log = logging.getLogger(__name__)
 
-
-class Scheduler:
-    """Owned by the process; `run` is its thread's."""
-
-    def __init__(self) -> None:
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self.run, name="scheduler", daemon=True)
-
-    def begin(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(5.0)
-
-    def run(self) -> None:
-        try:
-            while not self._stopping.wait(TICK_SECONDS):
-                try:
-                    take_turns()
-                except Exception:
-                    # A database that is locked or away for a moment: the next tick looks again.
-                    log.exception("scheduled snapshots")
-        finally:
-            connections.close_all()
+def scheduler() -> Ticker:
+    """Saves what is due."""
+    return Ticker("scheduler", lambda: TICK_SECONDS, take_turns)
 
 
 def take_turns(at: datetime | None = None) -> list[Job]:

@@ -7,8 +7,6 @@ with, and is left out. Runs in a thread of the process that serves.
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, time
@@ -19,44 +17,30 @@ from console.models import Cluster, LeaderChange, Sample
 from console.overview.health import Health
 from console.overview.sampler import sampler
 from console.sampling.thinning import thin
+from console.serving.ticker import Ticker
 
 SAMPLE_SECONDS = 10
 THIN_EVERY_SECONDS = 300.0
 CLUSTERS_AT_ONCE = 8
 
-log = logging.getLogger(__name__)
 
-
-class Recorder:
-    """Owned by the process; `run` is its thread's."""
+class Turns:
+    """One look at every cluster, and now and then the thinning."""
 
     def __init__(self) -> None:
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self.run, name="recorder", daemon=True)
+        self._pool = ThreadPoolExecutor(CLUSTERS_AT_ONCE, thread_name_prefix="sample")
+        self._thinned_at = float("-inf")
 
-    def begin(self) -> None:
-        self._thread.start()
+    def __call__(self) -> None:
+        record_all(self._pool)
+        if monotonic() - self._thinned_at > THIN_EVERY_SECONDS:
+            thin(int(time()))
+            self._thinned_at = monotonic()
 
-    def stop(self) -> None:
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(5.0)
 
-    def run(self) -> None:
-        thinned_at = float("-inf")
-        with ThreadPoolExecutor(CLUSTERS_AT_ONCE, thread_name_prefix="sample") as pool:
-            try:
-                while not self._stopping.wait(SAMPLE_SECONDS - time() % SAMPLE_SECONDS):
-                    try:
-                        record_all(pool)
-                        if monotonic() - thinned_at > THIN_EVERY_SECONDS:
-                            thin(int(time()))
-                            thinned_at = monotonic()
-                    except Exception:
-                        # A database that is locked or away for a moment: the next tick writes.
-                        log.exception("samples of clusters' health")
-            finally:
-                connections.close_all()
+def recorder() -> Ticker:
+    """Looks at round moments, so that the samples of a restart line up with those before it."""
+    return Ticker("recorder", lambda: SAMPLE_SECONDS - time() % SAMPLE_SECONDS, Turns())
 
 
 def record_all(pool: ThreadPoolExecutor) -> None:

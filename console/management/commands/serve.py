@@ -15,9 +15,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from console.gateway import check_endpoint, clients
 from console.maintenance.jobs import mark_interrupted
-from console.maintenance.scheduler import Scheduler
+from console.maintenance.scheduler import scheduler
 from console.maintenance.snapshot_job import discard_unfinished
-from console.sampling.recorder import Recorder
+from console.sampling.recorder import recorder
 from console.serving.first_start import (
     bootstrap_admin,
     create_files,
@@ -173,10 +173,9 @@ class Command(BaseCommand):
                 self.stdout.flush()
 
         members.on_end(member_ended)
-        scheduler = Scheduler()
-        scheduler.begin()
-        recorder = Recorder()
-        recorder.begin()
+        tickers = (scheduler(), recorder())
+        for ticker in tickers:
+            ticker.begin()
         server = ConsoleServer(
             application=application,
             endpoints=build_endpoint_description_strings(
@@ -190,7 +189,7 @@ class Command(BaseCommand):
         try:
             server.run()
         finally:
-            scheduler.stop()
-            recorder.stop()
+            for ticker in tickers:
+                ticker.stop()
         if ended:
             raise CommandError(f"the member ended by itself with status {ended[0]}")
