@@ -75,7 +75,7 @@ class Fault:
     def begin(self, scene: Scene) -> None:
         self.victims = scene.victims(self.who)
         scene.tell(f"{self}: {', '.join(member.label for member in self.victims)}")
-        if self.takes_away() and self.who in ("leader", "all"):
+        if self.takes_away() and self.who == "leader":
             scene.leader_losses.append(scene.book.now())
         self.strike(scene)
 
