@@ -18,6 +18,7 @@ from kvserver.transport.slow_calls import EndedCall
 M = TypeVar("M", bound=Message)
 UNKNOWN = -1
 """What is said of requests that nobody counts."""
+LINES_PER_SECOND_MAX = 10
 
 
 def _range(request: Any, response: Any) -> tuple[int, int]:
@@ -52,8 +53,13 @@ class RequestStats:
     def __init__(self, clock: Clock, log: Logger) -> None:
         self._clock = clock
         self._log = log
+        self._second = 0
+        self._told = 0
+        self._left_out = 0
 
     def tell(self, call: EndedCall) -> None:
+        if not self._may_tell():
+            return
         request_count = response_count = UNKNOWN
         content = ""
         types = COUNTED.get(call.path)
@@ -75,8 +81,21 @@ class RequestStats:
                 "response count": response_count,
                 "response size": UNKNOWN if call.response is None else len(call.response),
                 "request content": content,
+                **({"requests left out": self._left_out} if self._left_out else {}),
             },
         )
+        self._left_out = 0
+
+    def _may_tell(self) -> bool:
+        """Where everything is slow the lines must not make it slower."""
+        second = int(self._clock.monotonic())
+        if second != self._second:
+            self._second, self._told = second, 0
+        self._told += 1
+        if self._told <= LINES_PER_SECOND_MAX:
+            return True
+        self._left_out += 1
+        return False
 
 
 def _parsed(message: type[M], body: bytes) -> M:

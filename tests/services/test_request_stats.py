@@ -9,8 +9,11 @@ import grpc
 import pytest
 
 from kvserver import failpoints
+from kvserver.logs import Logger
 from kvserver.proto import rpc_pb2
-from tests.support.in_process import Member, running
+from kvserver.services.request_stats import LINES_PER_SECOND_MAX, RequestStats
+from kvserver.transport.slow_calls import EndedCall
+from tests.support.in_process import Lines, Member, running
 
 THRESHOLD_SECONDS = 0.05
 
@@ -60,3 +63,29 @@ async def test_without_a_threshold_nothing_is_told(tmp_path: Path) -> None:
         with slow_disk():
             await member.kv.Put(rpc_pb2.PutRequest(key=b"slow"))
         assert member.log.find("request stats") == []
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return 1e9 + self.now
+
+
+def test_where_everything_is_slow_a_few_lines_say_so() -> None:
+    """Ten a second, and how many were left out."""
+    clock, lines = Clock(), Lines()
+    stats = RequestStats(clock, Logger((lines,)))  # type: ignore[arg-type]
+    call = EndedCall("/etcdserverpb.KV/Put", "h:1", 0.5, b"", 0, b"")
+    for _ in range(LINES_PER_SECOND_MAX + 7):
+        stats.tell(call)
+    assert len(lines.find("request stats")) == LINES_PER_SECOND_MAX
+    clock.now += 1
+    stats.tell(call)
+    stats.tell(call)
+    *_, first, second = lines.find("request stats")
+    assert first["requests left out"] == 7 and "requests left out" not in second
