@@ -190,7 +190,15 @@ class StorageDuty:
             self.flush_now()
 
     def when_durable(self, callback: Callable[[], None]) -> None:
-        """Call back once everything applied so far is in LMDB on disk."""
+        """Call back once everything applied so far is in LMDB on disk.
+
+        Not at once: whoever asks may do so in the middle of a slice of applying, whose effects are
+        in the buffer while the index that vouches for them is not. A flush would tear them apart,
+        and after a crash they would be applied a second time.
+        """
+        self._loop.call_soon(self._when_durable, callback)
+
+    def _when_durable(self, callback: Callable[[], None]) -> None:
         if self.backend.durable_index >= self._applied_index and not self.backend.pending_records:
             callback()
             return
