@@ -34,11 +34,13 @@ chaos: $(STAMP)
 	$(PY) -m tests.support.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(MEMBERS),--members $(MEMBERS)) \
 		$(if $(SEED),--seed $(SEED)) $(if $(MIXED),--mixed) $(ARGS)
 
-# SEED=n replays one run; HOURS=1, MINUTES=5 or RUNS=100 hunt over fresh seeds, JOBS=2 on two cores.
+# SEED=n replays one run; HOURS=1, MINUTES=5 or RUNS=100 hunt over fresh seeds until one fails (GO_ON=1:
+# and beyond), JOBS=2 on two cores.
 sim: $(STAMP)
 	$(PY) -m tests.support.sim $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) \
 	  $(if $(HOURS),--minutes $$(($(HOURS) * 60))) $(if $(MINUTES),--minutes $(MINUTES)) \
-	  $(if $(RUNS),--runs $(RUNS)) $(if $(FIRST),--first $(FIRST)) $(if $(JOBS),--jobs $(JOBS))
+	  $(if $(RUNS),--runs $(RUNS)) $(if $(FIRST),--first $(FIRST)) $(if $(JOBS),--jobs $(JOBS)) \
+	  $(if $(GO_ON),--go-on)
 
 proto: $(STAMP)
 	$(PY) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. kvserver/proto/*.proto

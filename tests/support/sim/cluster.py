@@ -17,7 +17,7 @@ from tests.support.sim.clients import Client, History
 from tests.support.sim.faults import Nemesis, Profile, profile_of
 from tests.support.sim.leases import Lessee, lease_faults
 from tests.support.sim.loop import SimClock, SimLoop
-from tests.support.sim.machine import Machine, Process
+from tests.support.sim.machine import Machine, Process, name_of
 from tests.support.sim.network import Fabric
 from tests.support.sim.watching import Watching
 from tests.support.sim.witness import Witness
@@ -105,6 +105,15 @@ class Cluster:
         self.names_given += 1
         return f"m{self.names_given}"
 
+    def start_missing(self) -> None:
+        """Members that were added without their admin's knowing: somebody starts them in the end,
+        or a cluster of one that took in a second voter would wait for ever."""
+        for process in self.processes():
+            for member in process.core.state.membership.members():
+                name = name_of(member.peer_urls)
+                if name not in self.machines:
+                    self.restart(self.add_machine(name))
+
     def restart(self, machine: Machine) -> None:
         if not machine.is_up and not machine.is_removed:
             machine.start()
@@ -154,6 +163,8 @@ class Cluster:
         end_of_faults = max(self.seconds - LIVENESS_SECONDS - QUIET_SECONDS, FIRST_SECONDS + 1)
         world.run_until(end_of_faults)
         self.nemesis.stop()
+        for seconds in (0.5, 2.0):
+            world.call_later(seconds, self.fabric, self.start_missing)
         for watch in self.watches:
             watch.settle()
         self._check_progress()

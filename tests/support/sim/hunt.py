@@ -4,6 +4,7 @@
     python -m tests.support.sim --minutes 60         fresh seeds until the time is over
     python -m tests.support.sim --runs 500 --jobs 2  so many, on so many cores
 
+A hunt ends at the first failing seed and shows the end of its trace; with `--go-on` it does not.
 Failing seeds are appended to a file as they are found, with what was violated.
 """
 
@@ -22,7 +23,7 @@ from tests.support.sim.cluster import SECONDS, Cluster
 from tests.support.sim.faults import Profile
 from tests.support.sim.world import Violation
 
-FAILURES = Path("sim-failures.txt")
+FAILURES = Path(".cache/sim-failures.txt")
 TRACE_LINES = 120
 """Of the end of a failing run's trace, where the whole is not asked for."""
 
@@ -100,8 +101,12 @@ def hunt(arguments: argparse.Namespace) -> int:
             if outcome.failure:
                 failures += 1
                 text = f"seed {outcome.seed} ({arguments.seconds:g} s): {outcome.failure}\n"
+                arguments.failures.parent.mkdir(parents=True, exist_ok=True)
                 with arguments.failures.open("a") as file:
                     file.write(text)
+                if not arguments.go_on:
+                    print(explain(outcome.seed, arguments.seconds, outcome.failure))
+                    break
                 print(text + f"replay: {replay_command(outcome.seed, arguments.seconds)}")
             if runs % 25 == 0 or outcome.failure:
                 pace = 3600 * runs / max(cpu, 1e-9)
@@ -138,6 +143,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, help="first seed of a hunt; else a fresh one")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="simulated, of each run")
     parser.add_argument("--jobs", type=int, default=1, help="processes of a hunt")
+    parser.add_argument("--go-on", action="store_true", help="do not end at a failing seed")
     parser.add_argument("--failures", type=Path, default=FAILURES, help="where failing seeds go")
     arguments = parser.parse_args()
     if arguments.seed is not None:

@@ -161,6 +161,10 @@ def peer_url(name: str) -> str:
     return f"http://{name}:2380"
 
 
+def name_of(peer_urls: Sequence[str]) -> str:
+    return peer_urls[0].removeprefix("http://").removesuffix(":2380")
+
+
 class Process:
     """One life of a member."""
 
