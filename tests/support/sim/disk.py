@@ -13,6 +13,7 @@ from kvserver.errors import FatalError
 from kvserver.mvcc.backend.api import NO_GRANT, Job
 from kvserver.mvcc.backend.memory import Contents, MemoryBackend
 from tests.support.sim.loop import SimLoop
+from tests.support.sim.world import Death
 from tests.support.sim_fs import Crash, SimFs
 
 Latency = Callable[[], float]
@@ -123,6 +124,9 @@ class SimAppendThread:
         job, done = self._jobs.popleft()
         try:
             job()
+        except Death:  # in its middle: those after it have not begun
+            self._jobs.clear()
+            raise
         except Exception as error:
             self._has_failed = True
             self._loop.call_soon(self._on_fatal, error)
