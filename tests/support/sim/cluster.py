@@ -29,6 +29,8 @@ LIVENESS_SECONDS = 10 * ELECTION_SECONDS
 """After all is well every client makes progress within this."""
 QUIET_SECONDS = 5.0
 """For the last events to arrive everywhere."""
+REST_SECONDS = 0.3
+"""Without a new revision, and all is where it belongs."""
 FIRST_SECONDS = 3.0
 """To find a first leader and open the client ports."""
 
@@ -201,6 +203,11 @@ class Cluster:
         for client in (*self.clients, *self.lessees):
             client.is_stopped = True
         self.world.run_until(self.world.now + QUIET_SECONDS)
+        for _ in range(20):  # a lease may end at any moment, this one too
+            known = len(self.witness.events)
+            self.world.run_until(self.world.now + REST_SECONDS)
+            if len(self.witness.events) == known:
+                return
 
     def _judge(self) -> None:
         leader = self.leader()
