@@ -88,24 +88,11 @@ def renewal_at_a_leader_that_stood_still(scripted: Scripted) -> bool:
 def progress_asked_right_after_a_watch(scripted: Scripted) -> bool:
     """Of a watcher that begins in the past: it has not caught up when it asks (watch.md W12)."""
     leader = scripted.leader
-    target = leader.name
     for number in range(5):
-        scripted.ask(target, put(b"%d" % number))
-    log = StreamLog()
-    pipe = StreamPipe(
-        scripted.fabric,
-        scripted.cluster.loop,
-        scripted.client.name,
-        target,
-        WATCH,
-        lambda body: log.add(rpc.WatchResponse.FromString(body)),
-        lambda reason: None,
-    )
-    scripted.run(0.1)
+        scripted.ask(leader.name, put(b"%d" % number))
+    log, pipe = watch(scripted)
     leader.loop.pause()  # so that both requests are there when it reads
-    create = rpc.WatchCreateRequest(key=b"k", start_revision=2)
-    log.asked(create)
-    pipe.send(rpc.WatchRequest(create_request=create).SerializeToString())
+    create_watcher(log, pipe, 2)
     progress = rpc.WatchRequest(progress_request=rpc.WatchProgressRequest())
     pipe.send(progress.SerializeToString())
     scripted.run(0.1)
@@ -115,9 +102,47 @@ def progress_asked_right_after_a_watch(scripted: Scripted) -> bool:
     return bool(log.check(scripted.cluster.witness.truth()))
 
 
+def watch_from_a_tombstone_at_the_compact_revision(scripted: Scripted) -> bool:
+    """Whoever begins there still hears of the deletion (spec/watch.md D5)."""
+    target = scripted.leader.name
+    scripted.ask(target, put(b"1"))
+    deleted = scripted.ask(target, rpc.DeleteRangeRequest(key=b"k"))
+    revision = deleted.header.revision
+    scripted.ask(target, rpc.CompactionRequest(revision=revision, physical=True))
+    log, pipe = watch(scripted)
+    create_watcher(log, pipe, revision)
+    scripted.run(1.0)
+    return bool(log.check(scripted.cluster.witness.truth(), complete_to=revision))
+
+
+def watch(scripted: Scripted) -> tuple[StreamLog, StreamPipe]:
+    """A stream at the leader, without a watcher yet, and what it answers."""
+    log = StreamLog()
+    pipe = StreamPipe(
+        scripted.fabric,
+        scripted.cluster.loop,
+        scripted.client.name,
+        scripted.leader.name,
+        WATCH,
+        lambda body: log.add(rpc.WatchResponse.FromString(body)),
+        lambda reason: None,
+    )
+    scripted.run(0.1)
+    return log, pipe
+
+
+def create_watcher(log: StreamLog, pipe: StreamPipe, start_revision: int) -> None:
+    create = rpc.WatchCreateRequest(key=b"k", start_revision=start_revision)
+    log.asked(create)
+    pipe.send(rpc.WatchRequest(create_request=create).SerializeToString())
+
+
 SCHEDULES: dict[str, Callable[[Scripted], bool]] = {
     "read at a replaced leader": read_at_a_replaced_leader,
     "read at a new leader": read_at_a_new_leader,
     "renewal at a leader that stood still": renewal_at_a_leader_that_stood_still,
     "progress asked right after a watch": progress_asked_right_after_a_watch,
+    "watch from a tombstone at the compact revision": (
+        watch_from_a_tombstone_at_the_compact_revision
+    ),
 }

@@ -128,7 +128,8 @@ MUTANTS: dict[str, Mutant] = {
         faults=("crash", "pause", "transfer"),
     ),
     "loses the tombstone at the compact revision": Mutant(
-        loses_the_tombstone_at_the_compact_revision, 16, "expected", faults=("crash", "delay")
+        loses_the_tombstone_at_the_compact_revision,
+        schedule="watch from a tombstone at the compact revision",
     ),
     "lets progress overtake events": Mutant(
         lets_progress_overtake_events, schedule="progress asked right after a watch"

@@ -73,8 +73,8 @@ class Admin(Caller):
         )
         if isinstance(answer, rpc.MemberAddResponse) or self._is_known(name):
             await asyncio.sleep(self.rng.uniform(0, 1.0))
-            machine = self._cluster.add_machine(name)
-            self._cluster.restart(machine)
+            if name not in self._cluster.machines:
+                self._cluster.restart(self._cluster.add_machine(name))
 
     def _is_known(self, name: str) -> bool:
         return any(

@@ -113,7 +113,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         return self.is_dead
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        if not self.is_dead:
+        if not self.is_dead and "task" not in context:  # one that is only let go of
             error = context.get("exception") or RuntimeError(str(context.get("message")))
             self.on_failure(error)
 
