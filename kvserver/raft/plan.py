@@ -14,7 +14,7 @@ once). Steps that wait may be overtaken by those that follow, never by each othe
                       Then RawNode.applied(index of the last one). These entries are on disk, so
                       this need not wait for AppendEntries, which may still be syncing.
     NotifyReadStates  reads whose index is known; they wait until it is applied.
-    SendAfterPersist  votes and acknowledgements: they vouch for what is on disk.
+    SendAfterPersist  votes, requests for votes, acknowledgements: they vouch for what is on disk.
     InstallSnapshot   the state machine starts over from the snapshot, which is on disk. Then
                       RawNode.applied(snapshot.index).
 

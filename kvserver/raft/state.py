@@ -19,9 +19,16 @@ from kvserver.raft.tracker import ProgressTracker
 from kvserver.raft.types import NO_ID, HardState, Message, MessageType, ReadState, Role, SoftState
 
 _AFTER_PERSIST = frozenset(
-    {MessageType.APPEND_RESPONSE, MessageType.VOTE_RESPONSE, MessageType.PRE_VOTE_RESPONSE}
+    {
+        MessageType.APPEND_RESPONSE,
+        MessageType.VOTE,
+        MessageType.VOTE_RESPONSE,
+        MessageType.PRE_VOTE_RESPONSE,
+    }
 )
-"""Messages that vouch for what is on disk (spec/raft.md §2)."""
+"""Messages that vouch for what is on disk (spec/raft.md §2). A request for votes too: others may
+elect us without our own vote, and a leader that forgets its term in a crash could be elected in it
+again, with other entries (§5: on disk first)."""
 
 
 class Raft:

@@ -50,7 +50,7 @@ def test_safety_and_progress(profile: str) -> None:
         elections += len(cluster.checker.leaders)
     # The runs must have done something for their silence to mean anything.
     assert applied > SEEDS * 5
-    assert served > SEEDS // 2
+    assert served > SEEDS // 3
     assert elections > SEEDS
 
 

@@ -9,7 +9,15 @@ import random
 
 import pytest
 
-from kvserver.raft import Config, ConfState, MemoryStorage, Message, MessageType, RawNode
+from kvserver.raft import (
+    Config,
+    ConfState,
+    HardState,
+    MemoryStorage,
+    Message,
+    MessageType,
+    RawNode,
+)
 from tests.support.raft_script import Script
 
 THREE = "voters 1,2,3 log 1:1 commit 1 term 1"
@@ -42,10 +50,23 @@ class TestElections:
     def test_a_follower_that_hears_nothing_campaigns_in_the_next_term(self) -> None:
         assert after("1 timeout") == [
             "candidate of term 2, leader 0",
+            "disk term 2 vote 1",
             "to 2: Vote term 2 last 1:1",
             "to 3: Vote term 2 last 1:1",
-            "disk term 2 vote 1",
         ]
+
+    def test_a_candidate_asks_when_its_own_vote_is_on_disk(self) -> None:
+        """§3.8: others may elect it without its own vote. If it forgot its term in a crash it
+        could be elected in it again, with other entries (found by the simulator)."""
+        storage = MemoryStorage(conf_state=ConfState((1, 2, 3)))
+        node = RawNode(Config(1, random=lambda low, high: low, pre_vote=False), storage)
+        node.campaign()
+        ready = node.ready()
+        assert ready.hard_state == HardState(1, 1, 0) and ready.must_sync
+        assert not any(message.type is MessageType.VOTE for message in ready.messages_now)
+        votes = [m for m in ready.messages_after_persist if m.type is MessageType.VOTE]
+        assert [vote.to for vote in votes] == [2, 3]
+        assert ready.rests_on == ready.number
 
     @pytest.mark.parametrize(
         "word", ["Heartbeat term 1 commit 1", "Append term 1 prev 1:1 [] commit 1"]
@@ -97,7 +118,10 @@ class TestElections:
         assert after("1 timeout", f"2 to 1: {word}")[0] == "follower of term 2, leader 2"
 
     def test_a_candidate_that_nobody_answers_tries_the_next_term(self) -> None:
-        assert after("1 timeout", "1 timeout")[0] == "to 2: Vote term 3 last 1:1"
+        assert after("1 timeout", "1 timeout")[:2] == [
+            "disk term 3 vote 1",
+            "to 2: Vote term 3 last 1:1",
+        ]
 
     def test_a_vote_counts_once(self) -> None:
         five = "voters 1,2,3,4,5 log 1:1 commit 1 term 1 prevote off"
@@ -291,7 +315,7 @@ class TestTransfer:
 
     def test_the_chosen_one_campaigns_at_once(self) -> None:
         assert leader("1 transfer 2")[-1] == "to 2: TimeoutNow term 2"
-        assert after("2 to 1: TimeoutNow term 1")[1] == "to 2: Vote term 2 last 1:1 transfer"
+        assert after("2 to 1: TimeoutNow term 1")[2] == "to 2: Vote term 2 last 1:1 transfer"
 
     def test_proposals_wait_meanwhile(self) -> None:
         assert leader("1 transfer 2", "1 propose a")[-1].startswith("dropped")

@@ -92,6 +92,11 @@ class Checker:
                 disk.term > message.term or (disk.term == message.term and disk.vote == message.to),
                 f"{member} voted for {message.to} in term {message.term} with {disk} on disk",
             )
+        if message.type is MessageType.VOTE:
+            require(
+                disk.term > message.term or (disk.term == message.term and disk.vote == member),
+                f"{member} asks for votes in term {message.term} with {disk} on disk",
+            )
         if message.type is MessageType.APPEND_RESPONSE and not message.reject:
             require(
                 disk.term > message.term

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from kvserver.raft import Message, MessageType, Ready, election, leader, plan, replication, step
+from kvserver.raft import (
+    Message,
+    MessageType,
+    Ready,
+    election,
+    leader,
+    plan,
+    replication,
+    state,
+    step,
+)
 from kvserver.raft.log import RaftLog
 from kvserver.raft.read_only import PendingRead, ReadOnly
 from kvserver.raft.state import Raft
@@ -41,6 +51,12 @@ def acknowledges_before_the_disk_has_it(monkeypatch: pytest.MonkeyPatch) -> None
         ]
 
     monkeypatch.setattr(plan, "plan_ready", hasty)
+
+
+def asks_for_votes_before_its_own_is_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours once: seed 756 of a storm of restarts on slow disks elected a member twice in a term."""
+    late = state._AFTER_PERSIST - {MessageType.VOTE}
+    monkeypatch.setattr(state, "_AFTER_PERSIST", late)
 
 
 def skips_the_leaders_empty_entry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,6 +108,9 @@ MUTANTS: dict[str, Mutant] = {
         acknowledges_before_the_disk_has_it,
         1,
         "on disk",
+    ),
+    "asks for votes before its own is on disk": Mutant(
+        asks_for_votes_before_its_own_is_on_disk, 1, "asks for votes"
     ),
     "skips the leader's empty entry": Mutant(
         skips_the_leaders_empty_entry,
