@@ -1,7 +1,7 @@
 """For every test: programs that a test starts can be interrupted.
 
-A shell starts background jobs with SIGINT ignored, and what is ignored stays ignored in the programs
-that such a job starts: etcdctl would then not end where a test interrupts it.
+A shell starts background jobs with SIGINT ignored, and what is ignored stays ignored in the
+programs that such a job starts: etcdctl would then not end where a test interrupts it.
 """
 
 import signal
