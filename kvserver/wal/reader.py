@@ -190,6 +190,8 @@ class LogReader:
             entry = entry_value(message, data)
         except (DecodeError, ValueError) as error:
             raise WalCorrupt(f"wal: bad entry ({error})", segment.path, segment.offset) from None
+        if not entry.term:  # the checksum covers a record's data, not its type: this is no entry
+            raise WalCorrupt(f"wal: entry {index} has no term", segment.path, segment.offset)
         entries = self.contents.entries
         if place == len(entries):
             entries.append(entry)
@@ -201,12 +203,19 @@ class LogReader:
             # A new leader's entry replaces what an old one left, and everything after it.
             del entries[place:]
             entries.append(entry)
+        if place and entries[place - 1].term > entry.term:
+            what = f"wal: the term goes back to {entry.term} at entry {index}"
+            raise WalCorrupt(what, segment.path, segment.offset)
 
     def _other(self, kind: int, data: bytes, segment: SegmentReader) -> None:
         contents = self.contents
         try:
             if kind == RecordType.STATE:
-                contents.hard_state = decode_hard_state(data)
+                state = decode_hard_state(data)
+                if state.term < contents.hard_state.term:  # an entry by its bytes, as above
+                    what = f"wal: the term goes back to {state.term}"
+                    raise WalCorrupt(what, segment.path, segment.offset)
+                contents.hard_state = state
             elif kind == RecordType.SNAPSHOT:
                 self._snapshot(decode_snapshot_record(data))
             elif kind == RecordType.METADATA:

@@ -74,6 +74,28 @@ def test_a_segment_that_ends_inside_its_last_record_is_repaired(keep: int) -> No
     assert fs.exists(f"{DIRECTORY}/{name}.broken")
 
 
+def test_a_record_whose_type_has_flipped_is_refused() -> None:
+    """The checksum does not cover it, and both read as the other (found by the simulator: an entry
+    of term 0 came out of a hard state)."""
+    state, entry = 3, 2
+    for vote, kind, other, text in (
+        (0, state, entry, "entry 1 has no term"),
+        (11, state, entry, "the term goes back to 1 at entry 2"),
+        (0, entry, state, "the term goes back to 0"),
+    ):
+        fs = disk()
+        wal = create(fs)
+        wal.save(HardState(1, vote, 1), entries(1, 1))
+        wal.save(None, entries(2, 3))
+        wal.close()
+        name = segments(fs)[0]
+        image = content(fs, name)
+        found = [start for start, _ in frames(image) if image[start + 1] == kind]
+        patch(fs, name, found[-1] + 1, bytes([other]))
+        with pytest.raises(WalCorrupt, match=text):
+            open_at(fs).read_all()
+
+
 def test_a_flipped_byte_is_refused() -> None:
     """Case 6 (live)."""
     fs, name, found = large_log()
