@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -204,7 +205,13 @@ class Serving:
         yield from DowngradeService(member, gate).methods(size)
         yield from self._snapshots.methods(size)
         yield from AuthService(
-            member, member.applier.auth, access, gate, self._hashing, self._bcrypt_cost
+            member,
+            member.applier.auth,
+            access,
+            gate,
+            self._hashing,
+            self._bcrypt_cost,
+            secrets.choice,
         ).methods(size)
         health = Health()
         if config.has_feature("StopGRPCServiceOnDefrag"):

@@ -72,7 +72,9 @@ class AuthService:
         gate: Gate,
         hashing: HashWorker,
         bcrypt_cost: int,
+        choose: Callable[[str], str] = secrets.choice,
     ) -> None:
+        """`choose` picks one letter, as nobody can guess."""
         self._member = member
         self._applier = applier
         self._store = applier.store
@@ -80,6 +82,7 @@ class AuthService:
         self._gate = gate
         self._hashing = hashing
         self._bcrypt_cost = bcrypt_cost
+        self._choose = choose
         self._decoy: bytes | None = None
 
     def methods(self, request_bytes_max: int) -> Iterator[Method]:
@@ -170,8 +173,9 @@ class AuthService:
             await self._member.readable()
             revision = store.revision
             await self._check_password(store.user(request.name), request.password)
-            prefix = "".join(secrets.choice(string.ascii_letters) for _ in range(TOKEN_LETTERS))
-            entry = internal_pb2.InternalAuthenticateRequest(name=request.name, simple_token=prefix)
+            entry = internal_pb2.InternalAuthenticateRequest(
+                name=request.name, simple_token=self._letters()
+            )
             outcome = Outcome(self._member.loop.create_future())
             self._member.propose(
                 Kind.AUTHENTICATE, entry, entry.SerializeToString(), outcome, NOBODY
@@ -190,7 +194,7 @@ class AuthService:
             raise errors.AuthNotEnabled
         if user is None:
             if self._decoy is None:
-                decoy = secrets.token_hex(8)
+                decoy = self._letters()
                 self._decoy = await self._hashing.run(hash_password, decoy, self._bcrypt_cost)
             await self._hashing.run(password_matches, password, self._decoy)
             raise errors.AuthFailed
@@ -198,6 +202,9 @@ class AuthService:
             raise NoPasswordUser
         if not await self._hashing.run(password_matches, password, user.password):
             raise errors.AuthFailed
+
+    def _letters(self) -> str:
+        return "".join(self._choose(string.ascii_letters) for _ in range(TOKEN_LETTERS))
 
     def _start(self, call: Call, work: Work, *arguments: Any) -> None:
         """Answer the call from a task, which ends when the caller goes."""
