@@ -55,7 +55,12 @@ class AuthStore:
         self._rights: dict[str, Rights] = {}
 
     def restore(self) -> None:
-        """Take over what the tables hold, instead of what was here."""
+        """Take over what the tables hold, instead of what was here.
+
+        A member that lagged has not seen the entries in between, which may have ended tokens
+        (a changed password, a deleted user): as after a restart, it knows none then (§7.1).
+        """
+        before = self.revision
         flags = dict(self._tables.items(FLAGS))
         self.is_enabled = flags.get(ENABLED) == b"\x01"
         users = (auth_pb2.User.FromString(value) for _, value in self._tables.items(USERS))
@@ -67,6 +72,8 @@ class AuthStore:
             self.revision = int.from_bytes(flags[REVISION], "big")
         else:
             self._set_revision(FIRST_REVISION)
+        if self.revision != before:
+            self.tokens.clear()
 
     # -- questions
 

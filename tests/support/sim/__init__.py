@@ -8,8 +8,10 @@
     machine    a machine, and the process of a member that lives on it now and then
     calls      calls and streams of clients
     clients  leases  watching  admin     who calls, and what each may rely on
+    users  hashing    who logs in, who changes their rights; hashes of no cost
     faults     what a seed means, and the nemesis that carries it out
     witness    who sees everything: the invariants after every step
+    auth_witness    the same for users, roles, verdicts and tokens
     cluster    one run, from its start to the verdict
     scripted   a cluster to which a test does things one by one
     hunt       the command: replay a seed, or hunt over many

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tests.support.sim.machine import Process
 
 SOMEBODY = Peer("sim")
+OPERATOR = Peer("sim", True, "root")
+"""Who comes with root's certificate: while auth is enabled, all but the users (users.py)."""
 UNAVAILABLE = 14
 BREAK_SECONDS = 1.5
 """Until an end of a connection learns that the other is out of reach."""
@@ -29,11 +31,20 @@ BREAK_SECONDS = 1.5
 class ServerCall:
     """What a unary handler sees of a call; its answer goes back once."""
 
-    __slots__ = ("_answer", "cancelled", "deadline", "done", "metadata", "method", "on_cancel")
-    peer = SOMEBODY
+    __slots__ = (
+        "_answer",
+        "cancelled",
+        "deadline",
+        "done",
+        "metadata",
+        "method",
+        "on_cancel",
+        "peer",
+    )
 
-    def __init__(self, method: Any, answer: Callable[[Any], None]) -> None:
-        self.metadata: Mapping[str, str] = {}
+    def __init__(self, method: Any, answer: Callable[[Any], None], token: str | None) -> None:
+        self.metadata: Mapping[str, str] = {"token": token} if token else {}
+        self.peer = OPERATOR if token is None else SOMEBODY
         self.method = method
         self.deadline = None
         self.cancelled = False
@@ -76,9 +87,11 @@ def call(
     path: str,
     body: bytes,
     settle: Callable[[Any, str], None],
+    token: str | None = None,
 ) -> Callable[[], None]:
     """Ask; `settle(bytes or exception, life of the member)` runs on the client's loop, perhaps
-    more than once. Returns what cancels the call."""
+    more than once. Returns what cancels the call. Without a token the certificate is root's, with
+    an empty one the caller is nobody."""
     there, back = (client, target), (target, client)
     served: list[tuple[Process, ServerCall]] = []
 
@@ -98,7 +111,7 @@ def call(
             fabric.answer(back, loop, settle, Broken(), process.life)
 
         method = process.methods[path]
-        server_call = ServerCall(method, answer)
+        server_call = ServerCall(method, answer, token)
         served.append((process, server_call))
         process.open_calls[server_call] = broke
         try:
@@ -227,7 +240,7 @@ class StreamPipe:
 
     def _serve(self, process: Process) -> None:
         method = process.methods[self._path]
-        self._inner = InnerStream({}, SOMEBODY, self._requests, method)  # type: ignore[arg-type]
+        self._inner = InnerStream({}, OPERATOR, self._requests, method)  # type: ignore[arg-type]
         self._inner.start(self._run(method, self._inner))
         process.loop.create_task(self._pump(process, self._inner))
 

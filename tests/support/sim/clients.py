@@ -20,6 +20,7 @@ from tests.support.sim.world import World
 KV = "/etcdserverpb.KV/"
 LEASE = "/etcdserverpb.Lease/"
 CLUSTER = "/etcdserverpb.Cluster/"
+AUTH = "/etcdserverpb.Auth/"
 ANSWERS: dict[type, tuple[str, type]] = {
     rpc.PutRequest: (KV + "Put", rpc.PutResponse),
     rpc.RangeRequest: (KV + "Range", rpc.RangeResponse),
@@ -32,6 +33,26 @@ ANSWERS: dict[type, tuple[str, type]] = {
     rpc.MemberAddRequest: (CLUSTER + "MemberAdd", rpc.MemberAddResponse),
     rpc.MemberRemoveRequest: (CLUSTER + "MemberRemove", rpc.MemberRemoveResponse),
     rpc.MemberPromoteRequest: (CLUSTER + "MemberPromote", rpc.MemberPromoteResponse),
+    rpc.AuthEnableRequest: (AUTH + "AuthEnable", rpc.AuthEnableResponse),
+    rpc.AuthenticateRequest: (AUTH + "Authenticate", rpc.AuthenticateResponse),
+    rpc.AuthUserAddRequest: (AUTH + "UserAdd", rpc.AuthUserAddResponse),
+    rpc.AuthUserDeleteRequest: (AUTH + "UserDelete", rpc.AuthUserDeleteResponse),
+    rpc.AuthUserChangePasswordRequest: (
+        AUTH + "UserChangePassword",
+        rpc.AuthUserChangePasswordResponse,
+    ),
+    rpc.AuthUserGrantRoleRequest: (AUTH + "UserGrantRole", rpc.AuthUserGrantRoleResponse),
+    rpc.AuthUserRevokeRoleRequest: (AUTH + "UserRevokeRole", rpc.AuthUserRevokeRoleResponse),
+    rpc.AuthRoleAddRequest: (AUTH + "RoleAdd", rpc.AuthRoleAddResponse),
+    rpc.AuthRoleDeleteRequest: (AUTH + "RoleDelete", rpc.AuthRoleDeleteResponse),
+    rpc.AuthRoleGrantPermissionRequest: (
+        AUTH + "RoleGrantPermission",
+        rpc.AuthRoleGrantPermissionResponse,
+    ),
+    rpc.AuthRoleRevokePermissionRequest: (
+        AUTH + "RoleRevokePermission",
+        rpc.AuthRoleRevokePermissionResponse,
+    ),
 }
 
 
@@ -57,6 +78,8 @@ class Caller:
         self.rng = world.chance(name)
         self.is_stopped = False
         self.timeout_seconds = 3.0
+        self.token: str | None = None
+        """None: this caller shows root's certificate."""
 
     async def ask(self, target: str, request: Any) -> Any:
         """The answer, or the exception that came instead; recorded either way."""
@@ -70,7 +93,14 @@ class Caller:
         invoked = self.world.now
         self.world.trace(self.name, f"asks {target}: {brief(request)}")
         cancel = call(
-            self.fabric, self.loop, self.name, target, path, request.SerializeToString(), settle
+            self.fabric,
+            self.loop,
+            self.name,
+            target,
+            path,
+            request.SerializeToString(),
+            settle,
+            self.token,
         )
         try:
             async with asyncio.timeout(self.timeout_seconds):

@@ -19,6 +19,7 @@ from tests.support.sim.leases import Lessee, lease_faults
 from tests.support.sim.loop import SimClock, SimLoop
 from tests.support.sim.machine import Machine, Process, name_of
 from tests.support.sim.network import Fabric
+from tests.support.sim.users import USERS, Accounts, Operator, User
 from tests.support.sim.watching import Watching
 from tests.support.sim.witness import Witness
 from tests.support.sim.world import Violation, World
@@ -80,12 +81,27 @@ class Cluster:
             for number in range(1, 4)
         ]
         self.admins = [Admin(*around, f"adm{number}", self.history, self) for number in (1, 2)]
+        self.accounts = Accounts()
+        self.users: list[User] = []
+        self.operators: list[Operator] = []
+        if self.profile.has_auth:
+            self._add_users()
         self.client_names = [
-            *(caller.name for caller in (*self.clients, *self.lessees)),
+            *(caller.name for caller in (*self.clients, *self.lessees, *self.users)),
             *(watch.name for watch in self.watches),
         ]
         self.nemesis = Nemesis(self, self.profile)
         self._healed = 0.0
+
+    def _add_users(self) -> None:
+        around = self.world, self.fabric, self.loop
+        callers = self.history, self.serving_names
+        self.operators = [Operator(*around, "op", *callers, self.accounts)]
+        self.users = [
+            User(*around, f"u{number}", *callers, name, self.accounts, self.witness.auth)
+            for number, name in enumerate((*USERS, USERS[0]), 1)
+        ]
+        self.witness.auth.users = frozenset(USERS)
 
     def _client_failed(self, reason: str) -> None:
         raise Violation(f"the clients died: {reason}")
@@ -157,7 +173,7 @@ class Cluster:
         for machine in self.machines.values():
             machine.start()
         world.run_until(FIRST_SECONDS)
-        for client in (*self.clients, *self.lessees):
+        for client in (*self.clients, *self.lessees, *self.operators, *self.users):
             world.call_soon(self.loop, self.loop.create_task, client.run())
         for watch in self.watches:
             world.call_soon(self.loop, watch.open)
@@ -200,7 +216,7 @@ class Cluster:
             raise Violation("nobody leads although all is well")
 
     def _come_to_rest(self) -> None:
-        for client in (*self.clients, *self.lessees):
+        for client in (*self.clients, *self.lessees, *self.operators, *self.users):
             client.is_stopped = True
         self.world.run_until(self.world.now + QUIET_SECONDS)
         for _ in range(20):  # a lease may end at any moment, this one too

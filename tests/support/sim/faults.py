@@ -57,6 +57,10 @@ PLACES = (
 """Failpoints that a simulated member comes by."""
 
 
+AUTH_SHARE = 0.25
+"""Of the seeds have auth enabled."""
+
+
 @dataclass(frozen=True)
 class Profile:
     """What one seed means."""
@@ -68,6 +72,8 @@ class Profile:
     keys: int
     pause_seconds: float
     encodes: bool
+    has_auth: bool = False
+    """Whether auth is enabled early, and users log in while their rights change (users.py)."""
 
 
 def focused(seed: int, *faults: str, **changes: Any) -> Profile:
@@ -106,6 +112,7 @@ def profile_of(seed: int) -> Profile:
         keys=rng.choice((3, 6, 12)),
         pause_seconds=rng.choice((0.1, 0.2, 0.4)),
         encodes=rng.random() < 0.2,
+        has_auth=random.Random(f"{seed}/auth").random() < AUTH_SHARE,
     )
 
 

@@ -26,6 +26,7 @@ from kvserver.raft import Message, Ready, plan
 from kvserver.runtime.applied_state import AppliedState
 from kvserver.runtime.member_loop import MemberLoop
 from kvserver.services.access import Access
+from kvserver.services.auth import AuthService
 from kvserver.services.cluster import ClusterService
 from kvserver.services.corruption import CorruptionChecks
 from kvserver.services.gate import Gate
@@ -42,6 +43,7 @@ from kvserver.snap.snapshotter import snapshot_db_name
 from kvserver.transport import HttpRequest, HttpResponse, Method
 from kvserver.version import SERVER_VERSION
 from tests.support.sim.disk import Disk, SimAppendThread, SimFlushThread
+from tests.support.sim.hashing import SimHashWorker
 from tests.support.sim.loop import SimClock, SimLoop
 from tests.support.sim.network import Fabric, SimNetwork
 from tests.support.sim.transfer import Transfers
@@ -297,7 +299,7 @@ class Process:
     def _build_services(self, config: Config) -> None:
         core, loop = self.core, self.loop
         member = core.member
-        access = Access(core.checker, member, False, self.log)  # type: ignore[arg-type]
+        access = Access(core.checker, member, True, self.log)  # type: ignore[arg-type]
         gate = Gate(member, access)
         guard = LeaderGuard(member, loop, config.election_timeout / 1000)
         changes = MemberChanges(member, self.network, self.clock, config.strict_reconfig_check)  # type: ignore[arg-type]
@@ -314,6 +316,15 @@ class Process:
             WatchService(member, gate, guard, self.rng.random, interval, access.permit_watch),
             leases,
             ClusterService(member, gate, changes),
+            AuthService(
+                member,
+                member.applier.auth,
+                access,
+                gate,
+                SimHashWorker(loop),  # type: ignore[arg-type]
+                core.bcrypt_cost,
+                self.rng.choice,
+            ),
         )
         size = config.max_request_bytes + GRPC_OVERHEAD_BYTES
         self.methods: dict[str, Method] = {

@@ -17,6 +17,7 @@ from kvserver.mvcc.event import Event
 from kvserver.proto import kv_pb2
 from kvserver.raft import Entry, EntryType, HardState, Message, RawNode, Ready, plan
 from tests.support.raft_checker import Checker, SafetyViolation
+from tests.support.sim.auth_witness import AuthWitness
 from tests.support.sim.world import Violation, World
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Witness:
         self.revoked: dict[int, float] = {}
         """When a lease was first gone on any member."""
         self.compacted = 0
+        self.auth = AuthWitness(world)
 
     # -- the life of a process
 
@@ -131,7 +133,7 @@ class Witness:
         core = process.core
         process.durable = self.durable[process.name]
         process.seen_commit = 0
-        process.handed = core.found.applied_index
+        process.handed = process.applied_from = core.found.applied_index
         process.led = (0, 0)
         process.changed = 0
         hub, storage, lessor = core.member.hub, core.storage, core.state.lessor
@@ -155,6 +157,7 @@ class Witness:
             watched_note,
             watched_revoke,
         )
+        self.auth.watch(process)
         self._applied(process, core.found.applied_index)
         self.check_hash(process)
 
@@ -217,7 +220,7 @@ class Witness:
             for entry in step.entries:
                 self._handed_out(process, entry)
         elif isinstance(step, plan.InstallSnapshot):
-            process.handed = step.snapshot.index
+            process.handed = process.applied_from = step.snapshot.index
             if step.snapshot.index > self.raft.applied_max:
                 raise Violation(f"{process.name} installs a state that nobody has applied")
 
@@ -261,11 +264,13 @@ class Witness:
         known = self.digests.setdefault(index, digest)
         if known != digest:
             raise Violation(f"{process.name} is {digest} after entry {index}, others {known}")
+        self.auth.applied(process, index)
         self.compacted = max(self.compacted, store.compact_revision)
         if self.world.lines is not None:
             self.world.trace(process.name, f"applied {index}, revision {store.revision}")
 
     def _revision(self, process: Process, revision: int, events: Sequence[Event]) -> None:
+        self.auth.changed(process, revision, events)
         known = self.events.get(revision)
         if known is None:
             if revision != len(self.events) + 2:

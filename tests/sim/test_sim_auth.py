@@ -1,0 +1,78 @@
+"""Users, rights and tokens in the simulated cluster (spec/auth.md; users.py says who calls)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from kvserver import errors
+from kvserver.proto import auth_pb2
+from kvserver.proto import rpc_pb2 as rpc
+from tests.support.sim.cluster import Cluster
+from tests.support.sim.faults import focused, profile_of
+from tests.support.sim.scripted import Scripted
+
+SECONDS = 30.0
+PUT = rpc.PutRequest(key=b"a/1", value=b"1")
+
+
+@pytest.fixture
+def scripted() -> Iterator[Scripted]:
+    made = Scripted(snapshot_entries=10, catch_up_entries=1)
+    permission = auth_pb2.Permission(
+        permType=auth_pb2.Permission.READWRITE, key=b"a/", range_end=b"a0"
+    )
+    for request in (
+        rpc.AuthUserAddRequest(name="root", password="root"),
+        rpc.AuthUserGrantRoleRequest(user="root", role="root"),
+        rpc.AuthRoleAddRequest(name="ra"),
+        rpc.AuthRoleGrantPermissionRequest(name="ra", perm=permission),
+        rpc.AuthUserAddRequest(name="alice", password="old"),
+        rpc.AuthUserGrantRoleRequest(user="alice", role="ra"),
+        rpc.AuthEnableRequest(),
+    ):
+        assert not isinstance(made.ask(made.leader.name, request), Exception)
+    yield made
+    made.close()
+
+
+def message_of(answer: object) -> str:
+    return answer.message if isinstance(answer, errors.RequestError) else "ok"
+
+
+def test_a_token_does_not_outlive_its_password_on_a_member_that_lagged(scripted: Scripted) -> None:
+    """It hears of the change by a snapshot only, never by its entry (spec/auth.md §7.1)."""
+    leader, lagging = scripted.leader.name, scripted.followers[0]
+    login = rpc.AuthenticateRequest(name="alice", password="old")
+    scripted.client.token = scripted.ask(leader, login).token
+    assert message_of(scripted.ask(lagging.name, PUT)) == "ok"
+    token, scripted.client.token = scripted.client.token, None
+    scripted.isolate(lagging.name)
+    change = rpc.AuthUserChangePasswordRequest(name="alice", password="new")
+    scripted.ask(leader, change)
+    for _ in range(30):
+        scripted.ask(leader, rpc.PutRequest(key=b"k"))
+    scripted.heal()
+    applied = scripted.leader.core.member.applied_index
+    scripted.until(lambda: lagging.core.member.applied_index >= applied)
+    assert lagging.applied_from > 20, "it was sent a snapshot"
+    scripted.client.token = token
+    for name in (leader, lagging.name):
+        assert message_of(scripted.ask(name, PUT)) == errors.InvalidAuthToken.message
+
+
+def test_a_run_with_auth_has_something_in_it() -> None:
+    cluster = Cluster(1, seconds=SECONDS, profile=focused(1, "crash", "partition", has_auth=True))
+    cluster.run()
+    accounts = cluster.accounts
+    assert accounts.logins >= 5
+    assert accounts.allowed > 20
+    assert accounts.denied > 20
+    assert cluster.operators[0].changes > 5
+    assert cluster.witness.auth.writes > 20
+
+
+def test_a_share_of_the_seeds_has_auth() -> None:
+    """Two of those that every run of the tests goes through (test_sim_seeds.py)."""
+    assert 2 <= sum(profile_of(seed).has_auth for seed in range(1, 25)) <= 12
