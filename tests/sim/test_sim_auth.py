@@ -11,9 +11,10 @@ from kvserver.proto import auth_pb2
 from kvserver.proto import rpc_pb2 as rpc
 from tests.support.sim.cluster import Cluster
 from tests.support.sim.faults import focused, profile_of
+from tests.support.sim.machine import Settings
 from tests.support.sim.scripted import Scripted
 
-SECONDS = 30.0
+SECONDS = 60.0
 PUT = rpc.PutRequest(key=b"a/1", value=b"1")
 
 
@@ -63,8 +64,12 @@ def test_a_token_does_not_outlive_its_password_on_a_member_that_lagged(scripted:
 
 
 def test_a_run_with_auth_has_something_in_it() -> None:
-    cluster = Cluster(1, seconds=SECONDS, profile=focused(1, "crash", "partition", has_auth=True))
+    """Log-ins, refusals and changes of rights while members come, go and lag."""
+    settings = Settings(snapshot_entries=10, catch_up_entries=1)
+    profile = focused(4, "membership", settings=settings, has_auth=True)
+    cluster = Cluster(4, seconds=SECONDS, profile=profile)
     cluster.run()
+    assert len(cluster.machines) > len(cluster.founders)
     accounts = cluster.accounts
     assert accounts.logins >= 5
     assert accounts.allowed > 20
@@ -74,5 +79,5 @@ def test_a_run_with_auth_has_something_in_it() -> None:
 
 
 def test_a_share_of_the_seeds_has_auth() -> None:
-    """Two of those that every run of the tests goes through (test_sim_seeds.py)."""
+    """Also of those that every run of the tests goes through (test_sim_seeds.py)."""
     assert 2 <= sum(profile_of(seed).has_auth for seed in range(1, 25)) <= 12

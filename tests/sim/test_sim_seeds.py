@@ -13,6 +13,7 @@ import sys
 import pytest
 
 from tests.support.sim.cluster import Cluster
+from tests.support.sim.faults import profile_of
 from tests.support.sim.hunt import explain, replay, run_seed
 
 SECONDS = 30.0
@@ -38,9 +39,10 @@ def test_a_run_has_something_in_it() -> None:
     assert sum(lessee.renewals for lessee in cluster.lessees) > 5
 
 
-def test_one_seed_is_one_run() -> None:
+@pytest.mark.parametrize(("seed", "has_auth"), [(3, False), (7, True)])
+def test_one_seed_is_one_run(seed: int, has_auth: bool) -> None:
     """Replayed line by line, also by another process with other hashes of strings."""
-    seed = 3
+    assert profile_of(seed).has_auth is has_auth
     failure, lines, digest = replay(seed, SECONDS)
     assert not failure and len(lines) > 1000
     command = [sys.executable, "-m", "tests.support.sim", "--seed", str(seed)]
