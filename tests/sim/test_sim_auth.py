@@ -63,6 +63,29 @@ def test_a_token_does_not_outlive_its_password_on_a_member_that_lagged(scripted:
         assert message_of(scripted.ask(name, PUT)) == errors.InvalidAuthToken.message
 
 
+def test_a_right_that_was_taken_away_is_gone_at_a_member_that_does_not_know_yet(
+    scripted: Scripted,
+) -> None:
+    """A linearizable read is judged by what was acknowledged before it (spec/auth.md §3)."""
+    leader, lagging = scripted.leader.name, scripted.followers[0]
+    login = rpc.AuthenticateRequest(name="alice", password="old")
+    token = scripted.ask(leader, login).token
+    scripted.client.token = token
+    read = rpc.RangeRequest(key=b"a/1")
+    assert message_of(scripted.ask(lagging.name, read)) == "ok"
+    scripted.client.token = None
+    scripted.fabric.slow[leader, lagging.name] = 0.4
+    revocation = rpc.AuthUserRevokeRoleRequest(name="alice", role="ra")
+    assert message_of(scripted.ask(leader, revocation)) == "ok"
+    assert lagging.core.state.auth.has_role("alice", "ra"), "it does not know yet"
+    scripted.client.token = token
+    local = rpc.RangeRequest(key=b"a/1", serializable=True)
+    assert message_of(scripted.ask(lagging.name, local)) == "ok"  # which asks nobody else
+    denials = {errors.PermissionDenied.message, errors.AuthOldRevision.message}
+    assert message_of(scripted.ask(lagging.name, read)) in denials
+    assert message_of(scripted.ask(lagging.name, PUT)) in denials
+
+
 def test_a_run_with_auth_has_something_in_it() -> None:
     """Log-ins, refusals and changes of rights while members come, go and lag."""
     settings = Settings(snapshot_entries=10, catch_up_entries=1)

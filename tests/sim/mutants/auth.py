@@ -86,7 +86,7 @@ LAGGING: dict[str, Any] = {
 }
 MUTANTS: dict[str, Mutant] = {
     "keeps rights of before": Mutant(
-        keeps_rights_of_before, 1, "who may not", ("crash",), {"has_auth": True}
+        keeps_rights_of_before, 1, "not what is granted", ("crash",), {"has_auth": True}
     ),
     "forgets users on a snapshot": Mutant(
         forgets_users_on_a_snapshot, 1, "after entry", ("partition", "crash"), LAGGING

@@ -88,6 +88,7 @@ class AuthWitness:
             return
         known = self._states.get(index)
         here = state_of(store), verdicts_of(process.core.checker)
+        self._compare_with_the_plain_reading(process, here[1])
         if known is None:
             self._states[index] = here
         elif known[0] != here[0]:
@@ -96,6 +97,13 @@ class AuthWitness:
             raise Violation(
                 f"{process.name} says {here[1]} after entry {index}, others say {known[1]}"
             )
+
+    def _compare_with_the_plain_reading(self, process: Process, verdicts: tuple[str, ...]) -> None:
+        store, put = process.core.state.auth, PROBES[0]
+        for said in verdicts if store.is_enabled else ():
+            name, _, letters = said.partition(" ")
+            if name in self.users and (letters[0] == "y") != may_write(store, name, put.key):
+                raise Violation(f"{process.name} says {said}: not what is granted")
 
     def changed(self, process: Process, revision: int, events: Sequence[Event]) -> None:
         """By the entry that is being applied right now."""
