@@ -260,3 +260,21 @@ def test_nobody_logs_in_while_auth_is_off() -> None:
         store.authenticate("u", "p", 1)
     with pytest.raises(errors.AuthFailed):
         Rig().store.authenticate("x", "p", 1)
+
+
+def test_a_received_state_ends_tokens_if_users_or_roles_are_others_in_it() -> None:
+    """The entry that ended one of them was never seen here (§7.1); without news nobody is put
+    out."""
+    tables, tokens = DictTables(), SimpleTokens(300, Now())
+    store = make_store(tables, tokens)
+    store.add_user("root", b"", False)
+    store.grant_role("root", "root")
+    store.add_user("u", b"old", False)
+    store.enable()
+    store.authenticate("u", "u", 8)
+    store.restore()
+    assert tokens.resolve("u.8", store.revision, 9).username == "u"
+    make_store(tables).change_password("u", b"new")  # elsewhere
+    store.restore()
+    with pytest.raises(errors.InvalidAuthToken):
+        tokens.resolve("u.8", store.revision, 9)
