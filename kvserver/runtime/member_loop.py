@@ -336,6 +336,8 @@ class MemberLoop:
         self.applied_index, self.applied_term = snapshot.index, snapshot.term
         self.reads_at_once = False
         self.node.applied(snapshot.index)
+        # Alarms, users and space are others now: what the shortcut of puts knew is void.
+        self.applier.note_space()
         self.hub.history_replaced()
         self.schedule_hub()
         self._log.info("applied snapshot", snapshot_index=snapshot.index)
