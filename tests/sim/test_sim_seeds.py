@@ -20,7 +20,7 @@ SECONDS = 30.0
 SEEDS = range(1, 25)
 GROUP = 6
 FOUND = {
-    # A put forwarded by a member that was then sent the database: it applied the put by the shortcut
+    # A put forwarded by a member that was then sent the database: it was applied by the shortcut
     # of before, past the authentication that had been enabled meanwhile.
     400101: 60.0,
 }
