@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -38,6 +40,18 @@ def row_of(request: HttpRequest, health: Health) -> Row | None:
     """The member that the request names by its hexadecimal id."""
     wanted = value(request, "member")
     return next((row for row in health.rows if wanted and row.member.hex_id == wanted), None)
+
+
+def about_a_member(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """A view of one member gets the cluster's health and the member's row, or is not called."""
+
+    @wraps(view)
+    def found(request: HttpRequest) -> HttpResponse:
+        health = health_of(request)
+        row = row_of(request, health)
+        return no_such_member(request) if row is None else view(request, health, row)
+
+    return found
 
 
 def no_such_member(request: HttpRequest) -> HttpResponse:

@@ -13,6 +13,7 @@ from console.keys.addresses import query_url
 from console.members import forms
 from console.members.plan import quorum_of, start_flags
 from console.members.replace import follow
+from console.overview.health import Health, Member, Row
 from console.roles import Role
 
 PROGRAMS = (("Keydeck", "python -m kvserver"), ("etcd", "etcd"))
@@ -46,12 +47,9 @@ def live_context(request: HttpRequest) -> dict[str, Any]:
 
 
 @allow(Role.VIEWER)
-def start_member(request: HttpRequest) -> HttpResponse:
+@forms.about_a_member
+def start_member(request: HttpRequest, health: Health, row: Row) -> HttpResponse:
     """How to start a member that was added: its flags, ready to copy."""
-    health = forms.health_of(request)
-    row = forms.row_of(request, health)
-    if row is None:
-        return forms.no_such_member(request)
     name = forms.value(request, "name") or row.member.name
     context = forms.frame(f"Start {name or row.member.hex_id}") | {
         "row": row,
@@ -63,7 +61,7 @@ def start_member(request: HttpRequest) -> HttpResponse:
     return render(request, "members/start.html", context)
 
 
-def started_by(health: Any, member: Any, name: str) -> dict[str, Any]:
+def started_by(health: Health, member: Member, name: str) -> dict[str, Any]:
     flags = start_flags(name or "NAME", member.peer_urls, forms.members_of(health), member)
     lines = [f"--{flag}={value}" for flag, value in flags.items()]
     return {

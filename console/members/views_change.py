@@ -78,11 +78,8 @@ def add_member(request: HttpRequest) -> HttpResponse:
 
 
 @allow(Role.OPERATOR, "GET", "POST", writes=True)
-def promote_member(request: HttpRequest) -> HttpResponse:
-    health = forms.health_of(request)
-    row = forms.row_of(request, health)
-    if row is None:
-        return forms.no_such_member(request)
+@forms.about_a_member
+def promote_member(request: HttpRequest, health: Health, row: Row) -> HttpResponse:
     member = row.member
     page = Page(
         request,
@@ -105,11 +102,8 @@ def promote_member(request: HttpRequest) -> HttpResponse:
 
 
 @allow(Role.OPERATOR, "GET", "POST", writes=True)
-def update_member(request: HttpRequest) -> HttpResponse:
-    health = forms.health_of(request)
-    row = forms.row_of(request, health)
-    if row is None:
-        return forms.no_such_member(request)
+@forms.about_a_member
+def update_member(request: HttpRequest, health: Health, row: Row) -> HttpResponse:
     member = row.member
     urls = forms.urls_in(request) or list(member.peer_urls)
     errors = {"peer_urls": why} if (why := bad_peer_urls(urls)) else {}
@@ -136,11 +130,8 @@ def update_member(request: HttpRequest) -> HttpResponse:
 
 
 @allow(Role.OPERATOR, "GET", "POST", writes=True)
-def remove_member(request: HttpRequest) -> HttpResponse:
-    health = forms.health_of(request)
-    row = forms.row_of(request, health)
-    if row is None:
-        return forms.no_such_member(request)
+@forms.about_a_member
+def remove_member(request: HttpRequest, health: Health, row: Row) -> HttpResponse:
     member = row.member
     page = Page(
         request,
@@ -171,11 +162,8 @@ def _via(health: Health, row: Row) -> Any:
 
 
 @allow(Role.OPERATOR, "GET", "POST", writes=True)
-def move_leader(request: HttpRequest) -> HttpResponse:
-    health = forms.health_of(request)
-    row = forms.row_of(request, health)
-    if row is None:
-        return forms.no_such_member(request)
+@forms.about_a_member
+def move_leader(request: HttpRequest, health: Health, row: Row) -> HttpResponse:
     member, leader = row.member, health.leader
     ctl = etcdctl_for(request.cluster)
     at_leader = ctl.at(leader.reached_at) if leader and leader.reached_at else ctl

@@ -272,7 +272,12 @@ class MemberLoop:
         first = self.node.last_index + 1
         try:
             self.node.propose([proposal.data for proposal in proposals])
-        except ProposalDropped:
+        except ProposalDropped as dropped:
+            if dropped.reason is DropReason.TRANSFER:
+                # None was taken: they wait for whoever leads then, where etcd gives them back to
+                # their callers (spec/kv.md E6).
+                self._new = proposals
+                return
             for proposal in proposals:
                 proposal.fail(errors.RequestError("raft proposal dropped"))
             return

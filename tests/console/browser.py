@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import axe_core_python
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
@@ -65,6 +65,17 @@ class Visit:
         """Nothing makes the page itself scroll sideways."""
         wide = self.page.evaluate("document.documentElement.scrollWidth > innerWidth")
         assert not wide, f"{self.page.url} is wider than the window"
+
+
+def sign_in(browser: Browser, base: str, password: str) -> Any:
+    """The first admin signs in as a person does; what the browser then holds, for later visits."""
+    with visit(browser, base) as one:
+        one.open("/login")
+        one.page.get_by_label("Name").fill("admin")
+        one.page.get_by_label("Password").fill(password)
+        one.page.get_by_role("button", name="Sign in").click()
+        expect(one.page.locator("nav.rail")).to_be_visible()
+        return one.page.context.storage_state()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.console.browser import Visit, launch, visit
+from tests.console.browser import Visit, launch, sign_in, visit
 from tests.console.serving import Served
 from tests.support.servers import free_ports, kinds, program
 
@@ -39,13 +39,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def signed_in(chromium: Browser, served: Served) -> dict[str, object]:
-    with visit(chromium, served.base) as one:
-        one.open("/login")
-        one.page.get_by_label("Name").fill("admin")
-        one.page.get_by_label("Password").fill(served.password or "")
-        one.page.get_by_role("button", name="Sign in").click()
-        expect(one.page.locator("nav.rail")).to_be_visible()
-        return one.page.context.storage_state()
+    return sign_in(chromium, served.base, served.password or "")
 
 
 @pytest.fixture

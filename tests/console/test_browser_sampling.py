@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.console.browser import launch, visit
+from tests.console.browser import launch, sign_in, visit
 from tests.console.serving import Served
 from tests.support.servers import kinds, program
 
@@ -31,12 +31,10 @@ def served(request, tmp_path_factory) -> Iterator[Served]:
 def test_the_charts_fill_by_themselves(served: Served) -> None:
     with sync_playwright() as playwright:
         browser = launch(playwright)
-        with visit(browser, served.base) as one:
+        state = sign_in(browser, served.base, served.password or "")
+        with visit(browser, served.base, storage_state=state) as one:
             page = one.page
-            one.open("/login")
-            page.get_by_label("Name").fill("admin")
-            page.get_by_label("Password").fill(served.password or "")
-            page.get_by_role("button", name="Sign in").click()
+            one.open("/")
             page.get_by_role("link", name="Overview").first.click()
             page.get_by_role("link", name="Over time").click()
             # Sampled every ten seconds, and polled as often.

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from kvserver.client import CallFailed, Client, ClientConfig
 from kvserver.client.backup import backup_status
 from kvserver.proto import rpc_pb2
-from tests.console.browser import Visit, launch, visit
+from tests.console.browser import Visit, launch, sign_in, visit
 from tests.console.conftest import Store
 from tests.console.serving import Served
 from tests.console.test_maintenance import fill_and_free, wait_until_free
@@ -60,13 +60,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def signed_in(chromium: Browser, served: Served) -> dict[str, object]:
-    with visit(chromium, served.base) as one:
-        one.open("/login")
-        one.page.get_by_label("Name").fill("admin")
-        one.page.get_by_label("Password").fill(served.password or "")
-        one.page.get_by_role("button", name="Sign in").click()
-        expect(one.page.locator("nav.rail")).to_be_visible()
-        return one.page.context.storage_state()
+    return sign_in(chromium, served.base, served.password or "")
 
 
 @pytest.fixture

@@ -69,6 +69,24 @@ def test_a_leader_that_stood_still_and_still_leads_goes_on(make: Make) -> None:
     assert member.leads_surely(leader.clock.monotonic())
 
 
+@pytest.mark.parametrize("is_reached", [True, False])
+def test_a_write_at_a_leader_that_hands_over_waits(make: Make, is_reached: bool) -> None:
+    """For the new leader, or for the old one that has given the transfer up (spec/kv.md E6)."""
+    scripted = make()
+    old, target = scripted.leader, scripted.followers[0]
+    if not is_reached:
+        target.loop.pause()
+    old.core.member.node.transfer_leader(target.core.member.member_id)
+    old.core.member.wake()
+    answered = scripted.begin(old.name, rpc.PutRequest(key=b"k"))
+    if not is_reached:
+        scripted.run(0.3)
+        assert answered == []
+    scripted.until(lambda: bool(answered))
+    assert isinstance(answered[0], rpc.PutResponse)
+    assert (scripted.leader is old) is not is_reached
+
+
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 def test_nothing_goes_wrong(make: Make, name: str) -> None:
     assert not SCHEDULES[name](make(size=5))
