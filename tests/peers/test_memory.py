@@ -20,8 +20,9 @@ PATHS = {
     "msgapp": f"/raft/stream/msgapp/{STRANGER:x}",
     "message": f"/raft/stream/message/{STRANGER:x}",
 }
-SLACK_BYTES = 4 * 1024 * 1024
-"""What the socket took, and the frame that is being written to it."""
+SLACK_BYTES = 8 * APPEND_BYTES_MAX
+"""Beside the queue: the append that fills it, the one last encoded (both streams share it), and
+what the kernel left to the transport, which hangs on the buffers that it gave the socket."""
 APPENDS = 3 * PEER_STREAM_BYTES_MAX // APPEND_BYTES_MAX
 
 
