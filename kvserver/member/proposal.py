@@ -108,10 +108,12 @@ class ForwardedProposals:
     """Proposals that went to the leader, by the data of the entry that they become: it holds
     their request id, so it is theirs alone. Owner: the loop."""
 
-    __slots__ = ("by_data",)
+    __slots__ = ("_succession", "by_data")
 
     def __init__(self) -> None:
         self.by_data: dict[bytes, Proposal] = {}
+        self._succession: tuple[int, float] | None = None
+        """The term in which a leader committed last, and when we saw it."""
 
     def __len__(self) -> int:
         return len(self.by_data)
@@ -128,7 +130,17 @@ class ForwardedProposals:
     def expire(self, before: float, error: TimeoutOf = _plain_timeout) -> int:
         return _expire(self.by_data, before, error)
 
-    def fail_older(self, term: int) -> int:
+    def succeeded(self, term: int, now: float) -> None:
+        """A leader of `term` has committed. What an earlier one was given may still be on its way:
+        a leader that is handing over passes on what it takes no more."""
+        self._succession = term, now
+
+    def fail_lost(self, before: float) -> int:
+        """Give up what a leader was given that was succeeded before `before`: its outcome is
+        unknown."""
+        if self._succession is None or self._succession[1] >= before:
+            return 0
+        term, self._succession = self._succession[0], None
         return _fail_older(self.by_data, term)
 
     def fail_all(self, error: errors.RequestError) -> None:

@@ -19,6 +19,9 @@ from kvserver.raft.plan import InstallSnapshot, SendAfterPersist, SendMessages
 from kvserver.raft.types import DropReason
 from kvserver.runtime.held_commits import HeldCommits
 
+PASSING = (DropReason.NO_LEADER, DropReason.CANDIDATE, DropReason.TRANSFER)
+"""Why nobody takes a proposal just now."""
+
 
 class Network(Protocol):
     """The other members, as the loop sees them (peers/network.py)."""
@@ -58,7 +61,7 @@ class Mailbox:
         self._wake = wake
         self._install = install
         self._held: deque[tuple[float, Message]] = deque()
-        """Proposals of others that found no leader here, and since when."""
+        """Proposals of others that wait for a leader, and since when."""
         self._persisted_number = 0
         self._commits = HeldCommits(loop, node, self._send_now)
 
@@ -90,12 +93,12 @@ class Mailbox:
                 step(message)
 
     def _step_proposal(self, message: Message, now: float) -> None:
-        """Somebody's forwarded proposal waits here while there is no leader (spec/raft.md §8)."""
+        """Somebody's forwarded proposal waits here while there is no leader (spec/raft.md §8), or
+        while we hand over. None of it was taken, so that it may be given to the next leader."""
         try:
             self._node.step(message)
         except ProposalDropped as dropped:
-            is_passing = dropped.reason in (DropReason.NO_LEADER, DropReason.CANDIDATE)
-            if is_passing and len(self._held) < PEER_FOREIGN_PROPOSALS_MAX:
+            if dropped.reason in PASSING and len(self._held) < PEER_FOREIGN_PROPOSALS_MAX:
                 self._held.append((now, message))
 
     def release_held(self) -> None:

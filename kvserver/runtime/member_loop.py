@@ -543,7 +543,7 @@ class MemberLoop:
         """A new leader's first entry: from here on its leases have deadlines (spec/lease.md P1),
         and whatever earlier leaders committed is applied."""
         self.counters.proposals_failed += self._waiting.fail_older(entry.term)
-        self.counters.proposals_failed += self._forwarded.fail_older(entry.term)
+        self._forwarded.succeeded(entry.term, now)
         if self.is_leader and entry.term == self.node.term:
             self.lessor.promote(now, self._election_timeout_seconds)
             self._on_leader()
@@ -639,9 +639,14 @@ class MemberLoop:
         before = now - self.request_timeout_seconds
         self.counters.proposals_failed += self._waiting.expire(before, self._timeout_of)
         self.counters.proposals_failed += self._forwarded.expire(before, self._timeout_of)
+        self.counters.proposals_failed += self._forwarded.fail_lost(
+            now - self._election_timeout_seconds
+        )
         self._expire_new(before)
         self._expire_conf_changes(before)
         self.mailbox.expire(before)
+        if self.node.is_leader:
+            self.mailbox.release_held()  # of a hand-over that came to nothing
         self.counters.read_indexes_failed += self._read_queue.expire(before)
         if self.leader:
             self._reads.ask_again(now)

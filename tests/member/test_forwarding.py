@@ -34,10 +34,14 @@ def test_a_forwarded_proposal_is_found_by_its_entry() -> None:
 
 
 def test_what_an_earlier_leader_was_given_has_an_unknown_outcome() -> None:
+    """Once its successor has had time to be passed it (spec/kv.md E5)."""
     forwarded, old, new = ForwardedProposals(), Told(), Told()
     forwarded.add(3, [proposal(b"old", old)])
     forwarded.add(4, [proposal(b"new", new)])
-    assert forwarded.fail_older(4) == 1
+    assert forwarded.fail_lost(99.0) == 0
+    forwarded.succeeded(4, 0.2)
+    assert forwarded.fail_lost(0.2) == 0
+    assert forwarded.fail_lost(0.3) == 1
     assert old.said == [errors.TimeoutDueToLeaderFail.message]
     assert forwarded.expire(0.5, lambda started: errors.TimeoutDueToConnectionLost()) == 1
     assert new.said == [errors.TimeoutDueToConnectionLost.message]

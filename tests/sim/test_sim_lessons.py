@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kvserver.proto import rpc_pb2 as rpc
+from kvserver.raft import Message, MessageType
 from tests.sim.mutants import MUTANTS
 from tests.sim.schedules import SCHEDULES
 from tests.support.sim.scripted import Scripted
@@ -85,6 +86,51 @@ def test_a_write_at_a_leader_that_hands_over_waits(make: Make, is_reached: bool)
     scripted.until(lambda: bool(answered))
     assert isinstance(answered[0], rpc.PutResponse)
     assert (scripted.leader is old) is not is_reached
+
+
+@pytest.mark.parametrize("is_reached", [True, False])
+@pytest.mark.parametrize("is_target", [True, False])
+def test_a_write_passed_to_a_leader_that_hands_over_waits(
+    make: Make, is_reached: bool, is_target: bool
+) -> None:
+    """It is passed on to the new leader, or taken by the old one in the end; whoever passed it
+    gives it up only when neither was heard of (spec/kv.md E5, E6)."""
+    scripted = make()
+    old = scripted.leader
+    target, other = scripted.followers
+    by = target if is_target else other
+    held = old.core.member.mailbox._held
+    # The last word to the target is lost: the old leader goes on waiting for it.
+    scripted.fabric.set_cut({(old.name, target.name)})
+    old.core.member.node.transfer_leader(target.core.member.member_id)
+    old.core.member.wake()
+    answered = scripted.begin(by.name, rpc.PutRequest(key=b"k"))
+    scripted.until(lambda: bool(held))
+    assert answered == []
+    if is_reached:
+        scripted.heal()
+        giver, taker = old.core.member, target.core.member
+        last_word = Message(
+            MessageType.TIMEOUT_NOW, taker.member_id, giver.member_id, giver.node.term
+        )
+        taker.mailbox.receive([last_word])
+    scripted.until(lambda: not held)
+    scripted.heal()
+    scripted.until(lambda: bool(answered))
+    assert isinstance(answered[0], rpc.PutResponse)
+    assert (scripted.leader is target) or not is_reached
+
+
+def test_a_write_passed_to_a_leader_that_died_is_given_up(make: Make) -> None:
+    scripted = make()
+    old, by = scripted.leader, scripted.followers[0]
+    scripted.fabric.set_cut({(by.name, old.name)})
+    answered = scripted.begin(by.name, rpc.PutRequest(key=b"k"))
+    scripted.run(0.05)
+    old.machine.crash()
+    scripted.until(lambda: scripted.cluster.leader() not in (None, old))
+    scripted.until(lambda: bool(answered), 2.5)
+    assert "previous leader failure" in str(answered[0])
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
