@@ -29,7 +29,13 @@ class Checker:
         store = self.store
         if not store.is_enabled:
             return
-        is_revocation = type(request) is rpc_pb2.LeaseRevokeRequest
+        kind = type(request)
+        if kind is rpc_pb2.RangeRequest:  # hot: what it demands is one thing
+            rights = store.rights(identity)
+            if not rights.is_root and not rights.allow(False, request.key, request.range_end):
+                raise errors.PermissionDenied
+            return
+        is_revocation = kind is rpc_pb2.LeaseRevokeRequest
         if is_revocation and store.is_admin(identity.username):
             return
         rights = None

@@ -60,7 +60,8 @@ class SimpleTokens:
     def __init__(self, ttl_seconds: float, monotonic: Callable[[], float]) -> None:
         self._ttl_seconds = ttl_seconds
         self._monotonic = monotonic
-        self._tokens: dict[str, tuple[str, float]] = {}
+        self._tokens: dict[str, tuple[Identity, float]] = {}
+        """Whose each is, as resolved last, and when it ends."""
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -69,7 +70,7 @@ class SimpleTokens:
         now = self._monotonic()
         self._sweep(now)
         token = f"{prefix}.{index}"
-        self._tokens[token] = (username, now + self._ttl_seconds)
+        self._tokens[token] = Identity(username, 0), now + self._ttl_seconds
         return token
 
     def sign(self, username: str, revision: int) -> str | None:
@@ -79,12 +80,14 @@ class SimpleTokens:
         found = self._tokens.pop(token, None)
         if found is None:
             raise self._refusal(token, applied_index)
-        username, deadline = found
+        identity, deadline = found
         now = self._monotonic()
         if deadline <= now:
             raise errors.InvalidAuthToken
-        self._tokens[token] = (username, now + self._ttl_seconds)
-        return Identity(username, revision)
+        if identity.revision != revision:
+            identity = Identity(identity.username, revision)
+        self._tokens[token] = identity, now + self._ttl_seconds
+        return identity
 
     def _refusal(self, token: str, applied_index: int) -> errors.InvalidAuthToken:
         parts = token.split(".")
@@ -95,7 +98,7 @@ class SimpleTokens:
         return errors.InvalidAuthToken()
 
     def drop_user(self, username: str) -> None:
-        self._tokens = {t: entry for t, entry in self._tokens.items() if entry[0] != username}
+        self._tokens = {t: entry for t, entry in self._tokens.items() if entry[0].username != username}
 
     def clear(self) -> None:
         self._tokens.clear()
