@@ -78,6 +78,12 @@ ELECTION_SECONDS = 1.0
 APPEND_BYTES_MAX = 1024 * 1024
 INFLIGHT_APPENDS_MAX = 512
 APPLY_BYTES_MAX = 1024 * 1024
+APPEND_HERE_BYTES_MAX = 16 * 1024
+"""A follower for which nobody waits writes no larger append on the loop itself."""
+APPEND_HERE_SECONDS_MAX = 0.03
+"""Once the disk took longer, it is left to the append thread for"""
+APPEND_HERE_AGAIN_SECONDS = 10.0
+"""so long: a disk that stalls holds the loop up once."""
 SNAPSHOT_ENTRIES = 10_000
 SNAPSHOT_CATCH_UP_ENTRIES = 5000
 

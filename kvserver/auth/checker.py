@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from kvserver import errors
-from kvserver.auth.demands import LeaseKeys, demands
+from kvserver.auth.demands import READ, LeaseKeys, demands
 from kvserver.auth.identity import Identity
+from kvserver.auth.rights import Rights
 from kvserver.auth.store import AuthStore
 from kvserver.proto import rpc_pb2
 
@@ -30,9 +31,10 @@ class Checker:
         if not store.is_enabled:
             return
         kind = type(request)
+        rights: Rights | None
         if kind is rpc_pb2.RangeRequest:  # hot: what it demands is one thing
             rights = store.rights(identity)
-            if not rights.is_root and not rights.allow(False, request.key, request.range_end):
+            if not rights.is_root and not rights.allow(READ, request.key, request.range_end):
                 raise errors.PermissionDenied
             return
         is_revocation = kind is rpc_pb2.LeaseRevokeRequest

@@ -98,7 +98,9 @@ class SimpleTokens:
         return errors.InvalidAuthToken()
 
     def drop_user(self, username: str) -> None:
-        self._tokens = {t: entry for t, entry in self._tokens.items() if entry[0].username != username}
+        self._tokens = {
+            t: entry for t, entry in self._tokens.items() if entry[0].username != username
+        }
 
     def clear(self) -> None:
         self._tokens.clear()

@@ -47,6 +47,11 @@ class ReadQueue:
     def has_waiting(self) -> bool:
         return bool(self._waiting)
 
+    @property
+    def has_readers(self) -> bool:
+        """Whether anybody waits to read, asked for or not."""
+        return bool(self._waiting or self._rounds)
+
     def add(self, reader: Reader, now: float) -> None:
         if not self._waiting:
             self._waiting_since = now

@@ -22,6 +22,7 @@ from kvserver.apply.redacted import redacted
 from kvserver.auth.identity import NOBODY, Identity
 from kvserver.clock import Clock
 from kvserver.limits import (
+    APPEND_HERE_BYTES_MAX,
     SLICE_SECONDS_MAX,
     SLOW_APPLY_SECONDS,
     UNAPPLIED_ENTRIES_MAX,
@@ -384,9 +385,26 @@ class MemberLoop:
         self._late_hard_state = None
         batch = self._storage.encode(hard_state, step.entries)
         number = step.number
+        if self._may_stand_still(len(batch.data)):
+            took = self._append.run_here(lambda: self._storage.write(batch))
+            if took is not None:
+                self._storage.note_append(took)
+                self.node.persisted(number)
+                self.mailbox.persisted(number)
+                return
         self._appends_under_way += 1
         self._append.submit(
             lambda: self._storage.write(batch), lambda took: self._persisted(number, took)
+        )
+
+    def _may_stand_still(self, append_bytes: int) -> bool:
+        """Whether this follower may write an append on the loop itself: nobody waits for it."""
+        return self.leader not in (0, self.member_id) and not (
+            append_bytes > APPEND_HERE_BYTES_MAX
+            or self._forwarded.by_data
+            or self._new
+            or self._read_queue.has_readers
+            or self.hub.streams
         )
 
     def _persisted(self, number: int, took_seconds: float) -> None:

@@ -1,10 +1,12 @@
 """The append thread: jobs in order, failure told once, how long each took."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 
 import pytest
 
+from kvserver.limits import APPEND_HERE_AGAIN_SECONDS, APPEND_HERE_SECONDS_MAX
 from kvserver.runtime.append_thread import AppendThread
 
 
@@ -71,3 +73,50 @@ async def test_the_time_a_job_took_is_told(rig: Rig) -> None:
     done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
     rig.thread.submit(lambda: None, done.set_result)
     assert await done == pytest.approx(0.25)
+
+
+async def test_a_short_job_runs_at_once_where_it_was_asked(rig: Rig) -> None:
+    rig.clock.durations += [0.0, 0.002]
+    ran: list[str] = []
+    assert rig.thread.run_here(lambda: ran.append("here")) is not None
+    assert ran == ["here"]
+
+
+async def test_nothing_runs_here_past_what_was_submitted(rig: Rig) -> None:
+    """The log's bytes are written in their order."""
+    gate = threading.Event()
+    last: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    rig.thread.submit(lambda: gate.wait(10) and None, last.set_result)
+    assert rig.thread.run_here(lambda: None) is None
+    gate.set()
+    await last
+    assert rig.thread.run_here(lambda: None) is not None
+
+
+async def test_after_a_slow_job_the_thread_is_used_for_a_while(rig: Rig) -> None:
+    clock = rig.clock
+    ran: list[float] = []
+
+    def slow() -> None:
+        clock.durations.append(APPEND_HERE_SECONDS_MAX * 2)
+
+    assert rig.thread.run_here(slow) == pytest.approx(APPEND_HERE_SECONDS_MAX * 2)
+    assert rig.thread.run_here(lambda: ran.append(clock.now)) is None
+    clock.now += APPEND_HERE_AGAIN_SECONDS + 1
+    assert rig.thread.run_here(lambda: ran.append(clock.now)) is not None
+    assert len(ran) == 1
+
+
+async def test_a_job_that_failed_here_is_the_last(rig: Rig) -> None:
+    ran: list[str] = []
+
+    def fail() -> None:
+        raise OSError("no space")
+
+    assert rig.thread.run_here(fail) is None
+    rig.thread.submit(fail, lambda took: ran.append("done"))
+    rig.thread.submit(lambda: ran.append("later"), lambda took: None)
+    rig.thread.stop()
+    await asyncio.sleep(0)
+    assert [str(error) for error in rig.errors] == ["no space"]
+    assert ran == []

@@ -63,7 +63,7 @@ def knows_one_token_of_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
     assign = SimpleTokens.assign
 
     def assign_only(self: SimpleTokens, username: str, prefix: str, index: int) -> str:
-        self._tokens = {t: known for t, known in self._tokens.items() if known[0] != username}
+        self.drop_user(username)
         return assign(self, username, prefix, index)
 
     monkeypatch.setattr(SimpleTokens, "assign", assign_only)

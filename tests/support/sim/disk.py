@@ -95,7 +95,11 @@ class SimAppendThread:
     """In place of runtime.AppendThread: same interface, same order, simulated time."""
 
     def __init__(
-        self, loop: SimLoop, on_fatal: Callable[[BaseException], None], latency: Latency
+        self,
+        loop: SimLoop,
+        on_fatal: Callable[[BaseException], None],
+        latency: Latency,
+        is_quick: bool,
     ) -> None:
         self._loop = loop
         self._on_fatal = on_fatal
@@ -103,12 +107,25 @@ class SimAppendThread:
         self._jobs: deque[tuple[Callable[[], None], Callable[[float], None]]] = deque()
         self._is_busy = False
         self._has_failed = False
+        self._is_quick = is_quick
+        """Whether a short job may run on the loop: it takes no time then."""
 
     def start(self) -> None:
         """There is no thread."""
 
     def stop(self) -> None:
         self._jobs.clear()
+
+    def run_here(self, job: Callable[[], None]) -> float | None:
+        if not self._is_quick or self._jobs or self._has_failed:
+            return None
+        try:
+            job()
+        except Exception as error:
+            self._has_failed = True
+            self._loop.call_soon(self._on_fatal, error)
+            return None
+        return 0.0
 
     def submit(self, job: Callable[[], None], done: Callable[[float], None]) -> None:
         self._jobs.append((job, done))

@@ -103,6 +103,7 @@ def profile_of(seed: int) -> Profile:
         corruption_check_seconds=extra.choice((0.0, 0.0, 1.0, 4.0)),
         stutter_seconds=extra.choice((0.0, 0.0, 0.0, 0.002)),
         quota_bytes=extra.choice((0,) * 7 + (30_000,)),
+        quick_disk_chance=extra.choice((0.0, 0.5, 1.0)),
     )
     return Profile(
         size=rng.choice((3, 3, 5)),

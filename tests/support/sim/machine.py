@@ -73,6 +73,8 @@ class Settings:
     stutter_seconds: float = 0.0
     quota_bytes: int = 0
     """0: etcd's default, which is never reached."""
+    quick_disk_chance: float = 0.0
+    """That a member may write short appends on its loop, where they take no time."""
 
 
 class Log:
@@ -225,7 +227,9 @@ class Process:
         self.member_id = found.member_id
         self.fabric.names[found.member_id] = self.name
         found.wal = self.witness.watch_log(self, found)
-        self.append = SimAppendThread(loop, self.fatal, machine.latency)
+        chance = loop.world.chance(f"quick disk of {self.name}").random()
+        is_quick = chance < settings.quick_disk_chance
+        self.append = SimAppendThread(loop, self.fatal, machine.latency, is_quick)
         self.flush = SimFlushThread(loop, self.fatal, machine.latency)
         around = Surroundings(
             loop=loop,
