@@ -163,6 +163,21 @@ IMAGE_PAGE_RUN_BYTES_MAX = 1024**3
 """One page with its overflow, when an image is read: far above any value, and a bound on memory
 for a file that lies."""
 
+# Auth
+AUTH_NAME_BYTES_MAX = 32_768
+"""Of a user or a role: the longest key of bbolt. etcd stops for good at a longer one, and no backup
+could hold it."""
+
+# Profiles (services/pprof.py)
+PROFILE_SAMPLES_PER_SECOND = 100
+PROFILE_SECONDS_DEFAULT = 30
+PROFILE_SECONDS_MAX = 60
+PROFILE_DEPTH_MAX = 128
+PROFILE_STACKS_MAX = 20_000
+"""Different stacks of one profile; what comes later is charged to its outermost function."""
+PROFILE_TASKS_MAX = 1000
+"""Tasks that are listed; each connection may have one."""
+
 assert TXN_OPS_MAX > 0
 assert LEASE_COST_BYTES < PUT_COST_BYTES < REQUEST_BYTES_MAX
 assert HEARTBEAT_SECONDS * 5 <= ELECTION_SECONDS

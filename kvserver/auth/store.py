@@ -17,6 +17,7 @@ from kvserver.auth.identity import NOBODY, ROOT, Identity
 from kvserver.auth.intervals import OPEN_END, is_valid_grant
 from kvserver.auth.rights import READWRITE, Rights
 from kvserver.auth.tokens import Tokens
+from kvserver.limits import AUTH_NAME_BYTES_MAX
 from kvserver.proto import auth_pb2
 
 FLAGS, USERS, ROLES = "auth", "authUsers", "authRoles"
@@ -26,6 +27,13 @@ FIRST_REVISION = 1
 
 class NoPasswordUser(errors.RequestError):
     message = "auth: authentication failed, password was given for no password user"
+
+
+class NameTooLong(errors.RequestError):
+    """Of a user or a role. etcd has no word for it: it stops."""
+
+    code = errors.Code.INVALID_ARGUMENT
+    message = f"auth: a name has at most {AUTH_NAME_BYTES_MAX} bytes"
 
 
 class Tables(Protocol):
@@ -158,6 +166,7 @@ class AuthStore:
             raise errors.UserEmpty
         if name in self._users:
             raise errors.UserAlreadyExist
+        _refuse_long(name)
         user = auth_pb2.User(name=_bytes(name))
         user.options.no_password = no_password  # set even when false, as etcd stores it
         if not no_password:
@@ -216,6 +225,7 @@ class AuthStore:
             raise errors.RoleEmpty
         if name in self._roles:
             raise errors.RoleAlreadyExist
+        _refuse_long(name)
         self._save_role(name, auth_pb2.Role(name=_bytes(name)))
         self._bump()
 
@@ -293,6 +303,11 @@ class AuthStore:
     def _set_revision(self, revision: int) -> None:
         self.revision = revision
         self._tables.put(FLAGS, REVISION, revision.to_bytes(8, "big"))
+
+
+def _refuse_long(name: str) -> None:
+    if len(_bytes(name)) > AUTH_NAME_BYTES_MAX:
+        raise NameTooLong
 
 
 def _place(permission: auth_pb2.Permission) -> tuple[bytes, bytes]:

@@ -17,6 +17,7 @@ from kvserver.interchange.reader import Bucket, Image, PageMap
 from kvserver.interchange.tables import CLUSTER_VERSION_KEY
 from kvserver.limits import FLUSH_BYTES_MAX, FLUSH_RECORDS_MAX
 from kvserver.mvcc.backend.api import NO_GRANT, Backend, Pair
+from kvserver.mvcc.backend.long_names import stored_key, whole_name
 from kvserver.mvcc.backend.tables import (
     ALARM,
     AUTH,
@@ -35,8 +36,6 @@ from kvserver.version import CLUSTER_VERSION
 
 PASSED_TABLES = (ALARM, AUTH, AUTH_ROLES, AUTH_USERS, LEASE)
 PASSED_META = (FINISHED_COMPACT_REVISION, SCHEDULED_COMPACT_REVISION)
-STORED_KEY_BYTES_MAX = 511
-"""LMDB's limit; only a user's or a role's name could be longer (spec/bbolt.md §3.2.7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +117,8 @@ class Importer:
 
     def _rows(self, table: str, rows: Iterable[Pair]) -> None:
         for key, value in rows:
-            if len(key) > STORED_KEY_BYTES_MAX:
-                raise ImageError(
-                    f"{table} holds a name of {len(key)} bytes; Keydeck stores names of up to "
-                    f"{STORED_KEY_BYTES_MAX}"
-                )
+            if whole_name(stored_key(key), value) != key:
+                raise ImageError(f"{table} holds a key of {len(key)} bytes that is no name")
             self._backend.put(table, key, value)
         self._flush_when_due()
 

@@ -389,6 +389,24 @@ def test_a_long_password_is_refused_in_bcrypts_words(session: AuthSession) -> No
     assert session.nobody.outcome("Auth/UserGet", name="long") == "user name not found"
 
 
+def test_long_names(session: AuthSession, member: ServerProcess) -> None:
+    """etcd takes 32768 bytes and dies of more; ours outlives both, and keeps what it takes."""
+    do, name = session.nobody, "n" * 32_768
+    do("Auth/UserAdd", name=name, password="p")
+    do("Auth/RoleAdd", name=name)
+    do("Auth/UserGrantRole", user=name, role=name)
+    for method in ("Auth/UserAdd", "Auth/RoleAdd"):
+        assert do.outcome(method, name=name + "n") == "auth: a name has at most 32768 bytes"
+        assert code_of(do, method, name=name + "n") == INVALID_ARGUMENT
+    do("Maintenance/Defragment")  # all of it is on the disk
+    member.terminate()
+    member.start()
+    assert list(session.nobody("Auth/UserGet", name=name).roles) == [name]
+    assert do.outcome("Maintenance/Snapshot") == "ok"
+    do("Auth/UserDelete", name=name)
+    do("Maintenance/Defragment")
+
+
 def test_health_and_metrics_ask_for_nobody(session: AuthSession, member: ServerProcess) -> None:
     """spec/observability.md, example 24."""
     session.enable()

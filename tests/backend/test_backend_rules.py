@@ -6,6 +6,7 @@ import pytest
 
 from kvserver.errors import FatalError
 from kvserver.mvcc.backend.api import NO_GRANT, Backend, Defragmented, Marks
+from kvserver.proto import auth_pb2
 from tests.backend.conftest import Subject, fill, flush, revision_key
 
 EVERYTHING = (b"", b"\xff", 10**9)
@@ -384,3 +385,45 @@ def test_defragmentation_changes_no_contents(subject: Subject) -> None:
     assert mains(subject.backend.scan(*EVERYTHING)) == list(range(1, 61))
     assert subject.backend.items("alarm") == [(b"k", b"v")]
     assert subject.backend.durable_index == 60
+
+
+LONG = b"n" * 600
+NAMES = [
+    b"n",
+    b"n" * 478 + b"z",
+    *(LONG + bytes([end]) for end in b"ba\xffc"),
+    LONG[:511],
+    LONG[:479],
+]
+
+
+def named(name: bytes) -> bytes:
+    return auth_pb2.User(name=name, password=b"p").SerializeToString()
+
+
+def test_long_names_are_names_like_any_other(subject: Subject) -> None:
+    """spec/bbolt.md §3.2.7: etcd takes up to 32768 bytes, LMDB 511. In every layer, in order."""
+    backend = subject.backend
+    longest = b"\xfe" * 32_768
+    for number, name in enumerate([*NAMES, longest]):
+        backend.put("authUsers", name, named(name))
+        if number == 3:
+            flush(backend)
+        if number == 5:
+            assert backend.begin_flush() is not None
+    rows = [(name, named(name)) for name in sorted([*NAMES, longest])]
+    assert backend.items("authUsers") == rows
+    view = backend.open_snapshot()
+    assert [row for piece in view.items("authUsers") for row in piece] == rows
+    view.close()
+    assert backend.get_from("authUsers", longest) == named(longest)
+    subject.crash()
+    backend = subject.backend
+    kept = sorted(NAMES[:4])
+    assert backend.items("authUsers") == [(name, named(name)) for name in kept]
+    backend.put("authRoles", longest, auth_pb2.Role(name=longest).SerializeToString())
+    for name in kept:
+        backend.delete("authUsers", name)
+    flush(backend)
+    assert backend.items("authUsers") == []
+    assert [name for name, _ in backend.items("authRoles")] == [longest]

@@ -13,7 +13,6 @@ from kvserver.cli.kvutl import run
 from kvserver.cli.printing import human_size, table
 from kvserver.datadir import DataDir, DataDirError, prepare
 from kvserver.fs import RealFileSystem
-from kvserver.interchange.importer import STORED_KEY_BYTES_MAX
 from kvserver.interchange.reader import Pair
 from kvserver.interchange.restore import STAGING_NAME
 from kvserver.interchange.writer import write_image
@@ -273,7 +272,8 @@ def test_no_hash_check_on_request(place: Path) -> None:
         ({"key": [(b"short", b"")]}, "the key bucket holds 73686f7274: no revision"),
         ({"key": [(bytes(8) + b"-" + bytes(8), b"")]}, "no revision"),
         ({"meta": [(b"finishedCompactRev", b"x")]}, "finishedCompactRev is 78: no revision"),
-        ({"authUsers": [(bytes([65]) * (STORED_KEY_BYTES_MAX + 1), b"")]}, "a name of 512 bytes"),
+        ({"authUsers": [(b"A" * 512, b"")]}, "a key of 512 bytes that is no name"),
+        ({"lease": [(b"A" * 512, b"")]}, "a key of 512 bytes that is no name"),
         ({"cluster": [(b"clusterVersion", b"99.0.0")]}, "a cluster of version 99.0.0"),
     ],
 )

@@ -26,6 +26,7 @@ from kvserver.mvcc.backend.environment import (
     rename_over,
 )
 from kvserver.mvcc.backend.flush import FlushJob
+from kvserver.mvcc.backend.long_names import NAMED_TABLES, stored_key, whole_names
 from kvserver.mvcc.backend.snapshot import LmdbSnapshot
 from kvserver.mvcc.backend.tables import (
     CONF_STATE,
@@ -132,12 +133,13 @@ class LmdbBackend:
     # Small tables
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
-        self._active.tables[table][key] = value
+        self._active.tables[table][stored_key(key)] = value
 
     def delete(self, table: str, key: bytes) -> None:
-        self._active.tables[table][key] = None
+        self._active.tables[table][stored_key(key)] = None
 
     def get_from(self, table: str, key: bytes) -> bytes | None:
+        key = stored_key(key)
         for layer in (self._active, self._flushing):
             rows = layer.tables[table]
             if key in rows:
@@ -149,7 +151,8 @@ class LmdbBackend:
         layers = (self._flushing, self._active)
         with lmdb_errors("cannot read the backend"):
             stored = self._reader.cursor(self._environment.tables[table]).iternext()
-            return merge_rows(stored, layers, table)
+            rows = merge_rows(stored, layers, table)
+        return list(chain(*whole_names([rows]))) if table in NAMED_TABLES else rows
 
     # Durability
 

@@ -13,6 +13,7 @@ import lmdb
 from kvserver.limits import FLUSH_SLICE_BYTES, FLUSH_SLICE_RECORDS
 from kvserver.mvcc.backend.api import Marks, Pair
 from kvserver.mvcc.backend.environment import Environment, lmdb_errors
+from kvserver.mvcc.backend.long_names import NAMED_TABLES, whole_names
 from kvserver.mvcc.backend.tables import KEY
 from kvserver.mvcc.backend.write_buffer import WriteBuffer, record_pieces, row_pieces
 
@@ -43,7 +44,8 @@ class LmdbSnapshot:
                 size, bytes_max = FLUSH_SLICE_RECORDS, FLUSH_SLICE_BYTES
                 yield from record_pieces(stored, self._layers, size, bytes_max)
             else:
-                yield from row_pieces(stored, self._layers, table, FLUSH_SLICE_RECORDS)
+                pieces = row_pieces(stored, self._layers, table, FLUSH_SLICE_RECORDS)
+                yield from whole_names(pieces) if table in NAMED_TABLES else pieces
 
     def close(self) -> None:
         """Closing twice is harmless."""
