@@ -135,20 +135,41 @@ class Core:
         return cost if cost in COSTS else COST_DEFAULT
 
     def _build(self) -> None:
-        config, found, state, around = self.config, self.found, self.state, self._around
-        loop, clock, limits = around.loop, around.clock, around.raft_limits
-        cluster = self.cluster = ClusterDuties(
-            loop=loop,
-            clock=clock,
-            config=config,
-            recovered=found,
-            membership=state.membership,
+        found, state = self.found, self.state
+        cluster = self.cluster = self._make_cluster()
+        node = self._make_node()
+        header = HeaderBytes(found.cluster_id, found.member_id)
+        header.set_term(node.term)
+        background = self.background = self._make_background()
+        storage = self.storage = self._make_storage(node)
+        background.on_compacted = storage.when_durable
+        self.checker = Checker(state.auth, state.lessor.keys)
+        member = self.member = self._make_member(node, header)
+        member.mailbox.network = self.network = self._make_network()
+        self.installer = self._make_installer()
+        member.install = self.installer.install
+        cluster.attach(member, storage, self.network)
+        storage.on_room = member.wake
+        if state.interrupted_compaction is not None:
+            background.add_compaction(state.interrupted_compaction)
+        self.duties = self._make_duties()
+
+    def _make_cluster(self) -> ClusterDuties:
+        return ClusterDuties(
+            loop=self._around.loop,
+            clock=self._around.clock,
+            config=self.config,
+            recovered=self.found,
+            membership=self.state.membership,
             log=self._log,
         )
-        node = RawNode(
+
+    def _make_node(self) -> RawNode:
+        config, found, limits = self.config, self.found, self._around.raft_limits
+        return RawNode(
             RaftConfig(
                 id=found.member_id,
-                random=around.random,
+                random=self._around.random,
                 election_ticks=config.election_ticks,
                 pre_vote=config.pre_vote,
                 append_bytes_max=limits.append_bytes_max,
@@ -158,15 +179,20 @@ class Core:
             found.raft_storage,
             found.applied_index,
         )
-        header = HeaderBytes(found.cluster_id, found.member_id)
-        header.set_term(node.term)
-        background = self.background = Background(loop, clock, self._log)
+
+    def _make_background(self) -> Background:
+        config = self.config
+        background = Background(self._around.loop, self._around.clock, self._log)
         background.compaction_sleep_seconds = config.compaction_sleep_interval
         background.warning_seconds = config.warning_apply_duration
-        state.store.compactions.batch_revisions = config.compaction_batch_limit
-        storage = self.storage = StorageDuty(
-            loop=loop,
-            clock=clock,
+        self.state.store.compactions.batch_revisions = config.compaction_batch_limit
+        return background
+
+    def _make_storage(self, node: RawNode) -> StorageDuty:
+        config, found, around = self.config, self.found, self._around
+        return StorageDuty(
+            loop=around.loop,
+            clock=around.clock,
             backend=found.backend,
             flush=around.flush,
             wal=found.wal,
@@ -174,7 +200,7 @@ class Core:
             purge=self._purge,
             append=around.append,
             node=node,
-            membership=state.membership,
+            membership=self.state.membership,
             snapshot_index=found.snapshot_index,
             flush_interval_seconds=config.backend_batch_interval or FLUSH_INTERVAL_SECONDS,
             flush_records=config.backend_batch_limit or FLUSH_RECORDS_MAX,
@@ -182,52 +208,61 @@ class Core:
             catch_up_entries=config.snapshot_catchup_entries,
             log=self._log,
         )
-        background.on_compacted = storage.when_durable
-        self.checker = Checker(state.auth, state.lessor.keys)
-        applier = self._applier_type()(
+
+    def _make_applier(self) -> Applier:
+        state = self.state
+        return self._applier_type()(
             store=state.store,
             lessor=state.lessor,
             alarms=state.alarms,
             membership=state.membership,
             auth=AuthApplier(state.auth, self.checker),
-            space=found.backend,
-            quota_bytes=config.quota_bytes,
-            on_compaction=background.add_compaction,
+            space=self.found.backend,
+            quota_bytes=self.config.quota_bytes,
+            on_compaction=self.background.add_compaction,
         )
-        hub = Hub(state.store, header, config.max_request_bytes + GRPC_OVERHEAD_BYTES)
-        member = self.member = MemberLoop(
-            loop=loop,
-            clock=clock,
+
+    def _make_member(self, node: RawNode, header: HeaderBytes) -> MemberLoop:
+        config, found, state, around = self.config, self.found, self.state, self._around
+        election_seconds = config.election_timeout / 1000
+        member = MemberLoop(
+            loop=around.loop,
+            clock=around.clock,
             node=node,
             member_id=found.member_id,
-            applier=applier,
-            conf_changes=ConfChanges(state.membership, cluster.note_conf_state),
-            storage=storage,
+            applier=self._make_applier(),
+            conf_changes=ConfChanges(state.membership, self.cluster.note_conf_state),
+            storage=self.storage,
             append=around.append,
-            request_ids=RequestIds(found.member_id, int(clock.wall() * 1000)),
+            request_ids=RequestIds(found.member_id, int(around.clock.wall() * 1000)),
             header=header,
-            hub=hub,
+            hub=Hub(state.store, header, config.max_request_bytes + GRPC_OVERHEAD_BYTES),
             applied_index=found.applied_index,
             request_bytes_max=config.max_request_bytes,
-            request_timeout_seconds=REQUEST_TIMEOUT_BASE_SECONDS
-            + 2 * config.election_timeout / 1000,
-            election_timeout_seconds=config.election_timeout / 1000,
+            request_timeout_seconds=REQUEST_TIMEOUT_BASE_SECONDS + 2 * election_seconds,
+            election_timeout_seconds=election_seconds,
             stall_seconds=STALL_TICKS * config.heartbeat_seconds,
-            on_leader=cluster.became_leader,
+            on_leader=self.cluster.became_leader,
             log=self._log,
             plan=around.plan,
         )
         member.warning_seconds = config.warning_apply_duration
         member.is_learner = found.member_id in node.conf_state.learners
-        urls = tuple(config.initial_advertise_peer_urls)
+        return member
+
+    def _make_network(self) -> PeerNetwork:
+        found = self.found
+        urls = tuple(self.config.initial_advertise_peer_urls)
         identity = Identity(found.member_id, found.cluster_id, urls)
-        network = self.network = around.make_network(identity, member, cluster.note_removed)
-        member.mailbox.network = network
-        self.installer = Installer(
-            loop=loop,
-            storage=storage,
-            background=background,
-            directory=around.layout.snap,
+        return self._around.make_network(identity, self.member, self.cluster.note_removed)
+
+    def _make_installer(self) -> Installer:
+        state, cluster = self.state, self.cluster
+        return Installer(
+            loop=self._around.loop,
+            storage=self.storage,
+            background=self.background,
+            directory=self._around.layout.snap,
             store=state.store,
             lessor=state.lessor,
             alarms=state.alarms,
@@ -236,19 +271,16 @@ class Core:
             on_membership=lambda new: cluster.note_conf_state(new.conf_state, new.index),
             log=self._log,
         )
-        member.install = self.installer.install
-        cluster.attach(member, storage, network)
-        storage.on_room = member.wake
-        if state.interrupted_compaction is not None:
-            background.add_compaction(state.interrupted_compaction)
-        self.duties = Duties(
-            loop=loop,
-            clock=clock,
-            member=member,
-            storage=storage,
+
+    def _make_duties(self) -> Duties:
+        return Duties(
+            loop=self._around.loop,
+            clock=self._around.clock,
+            member=self.member,
+            storage=self.storage,
             compactor=self._compactor(),
-            heartbeat_seconds=config.heartbeat_seconds,
-            lag_probe_seconds=around.lag_probe_seconds,
+            heartbeat_seconds=self.config.heartbeat_seconds,
+            lag_probe_seconds=self._around.lag_probe_seconds,
         )
 
     def _applier_type(self) -> Callable[..., Applier]:

@@ -181,7 +181,7 @@ class RequestTooLarge(RequestError):
 
 
 class RequestTooManyRequests(RequestError):
-    code = Code.RESOURCE_EXHAUSTED
+    code = Code.UNKNOWN  # etcd's catalogue says otherwise, its handlers say this (wire-api.md §5.2)
     message = "etcdserver: too many requests"
 
 

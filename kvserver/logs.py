@@ -117,11 +117,15 @@ class Logger:
         now = self._clock.wall()
         if level < Level.ERROR and not self._sampler.passes(level, msg, int(now)):
             return
-        # Keyword arguments cannot hold dashes; etcd's field names do.
-        named = {name.replace("_", "-"): value for name, value in fields.items()}
+        named = {_field_name(name): value for name, value in fields.items()}
         line = self._line(level, timestamp(now), _caller(3), msg, named)
         for sink in self._sinks:
             sink.write(line)
+
+
+def _field_name(name: str) -> str:
+    """Keyword arguments cannot hold dashes; etcd's field names do. Two underscores are one."""
+    return name.replace("__", "\0").replace("_", "-").replace("\0", "_")
 
 
 class _Sampler:

@@ -1,13 +1,13 @@
 """URLs by the addresses behind their names, where two spellings may mean the same place.
 
-Blocks; used at the first start only.
+Looking names up blocks; it is done at the first start only.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 Resolve = Callable[[str], str]
@@ -42,3 +42,15 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def local_host(urls: Iterable[str]) -> str:
+    """The first of the URLs' hosts that is an address which others can reach us at, as etcd takes
+    it: names are not looked up. "" if there is none."""
+    for url in urls:
+        host = urlsplit(url).hostname or ""
+        if _is_address(host):
+            address = ipaddress.ip_address(host)
+            if not (address.is_loopback or address.is_unspecified):
+                return host
+    return ""

@@ -23,6 +23,7 @@ from kvserver.listeners import Listeners
 from kvserver.logs import Logger
 from kvserver.peers.identity import Identity
 from kvserver.peers.network import PeerNetwork
+from kvserver.resolving import local_host
 from kvserver.runtime.append_thread import AppendThread
 from kvserver.runtime.flush_thread import FlushThread
 from kvserver.runtime.member_loop import MemberLoop
@@ -123,7 +124,24 @@ class MemberServer:
             log=self._log,
             read_seconds_max=self._config.raft_read_timeout,
             write_seconds_max=self._config.raft_write_timeout,
+            local_host=self._local_host(),
         )
+
+    def _local_host(self) -> str:
+        """With the gate SetMemberLocalAddr other members see us come from our advertised address
+        (spec/config.md §2.8)."""
+        if not self._config.has_feature("SetMemberLocalAddr"):
+            return ""
+        urls = self._config.initial_advertise_peer_urls
+        host = local_host(urls)
+        if host:
+            self._log.info("setting member local address", local_addr=host)
+        else:
+            self._log.warn(
+                "unable to set a member local address due to lack of suitable local addresses",
+                advertise_peer_urls=urls,
+            )
+        return host
 
     # -- running
 

@@ -49,13 +49,16 @@ from kvserver.services.metrics import register_metrics
 from kvserver.services.peer_hashes import PeerHashes
 from kvserver.services.peer_http import PeerHttpApp
 from kvserver.services.peer_side import PeerSide
+from kvserver.services.pprof import Pprof
 from kvserver.services.reflection import Reflection
 from kvserver.services.request_stats import RequestStats
+from kvserver.services.request_traces import TRACE_SECONDS, RequestTraces
 from kvserver.services.snapshot import SnapshotService
 from kvserver.services.watch import WatchService
 from kvserver.tracing import Tracing
 from kvserver.transport import Method, TransportLimits
 from kvserver.transport import Server as Transport
+from kvserver.transport.slow_calls import EndedCall, Tell, watch_every_end
 
 
 class Serving:
@@ -107,7 +110,9 @@ class Serving:
             core.background.figures.backup_seconds,
         )
         registry, health = Registry(), HealthCounters()
-        app = HttpApp(member, registry, health)
+        is_profiled = config.enable_pprof or config.log_level == "debug"
+        pprof = Pprof(clock) if is_profiled else None
+        app = HttpApp(member, registry, health, log, pprof)
         limits = TransportLimits(
             connections_max=connections_max(raise_limit()),
             concurrent_streams_max=min(config.max_concurrent_streams, 2**31 - 1),
@@ -144,6 +149,7 @@ class Serving:
             health=health,
             transport=self.clients,
             methods=methods,
+            features=config.feature_gates,
             is_extensive=config.metrics == "extensive",
         )
 
@@ -157,6 +163,10 @@ class Serving:
         access.require_rules(methods)
         if self._tracing is not None:
             self._tracing.wrap(methods)
+        is_debugging = config.log_level == "debug"
+        tell = self._teller(tells_all=is_debugging)
+        if is_debugging:
+            watch_every_end(methods, tell)
         gateway = Gateway(methods, self._transport_log) if config.enable_grpc_gateway else None
         client_app = ClientApp(Door(access, config.cors, config.host_whitelist), gateway, app)
         transport = Transport(
@@ -168,10 +178,22 @@ class Serving:
             client_app.wants_body_stream,
             websocket_refusal=client_app.websocket_refusal,
         )
-        slow_seconds = config.warning_unary_request_duration
-        if slow_seconds > 0:
-            transport.tell_slow_calls(slow_seconds, RequestStats(self._clock, self._log).tell)
+        transport.tell_slow_calls(
+            min(config.warning_unary_request_duration or TRACE_SECONDS, TRACE_SECONDS), tell
+        )
         return transport
+
+    def _teller(self, *, tells_all: bool) -> Tell:
+        """Who is told about calls that took long, or about all."""
+        slow_seconds = self._config.warning_unary_request_duration
+        stats = RequestStats(self._clock, self._log, slow_seconds, tells_all=tells_all)
+        traces = RequestTraces(self._clock, self._log)
+
+        def tell(call: EndedCall) -> None:
+            stats.tell(call)
+            traces.tell(call)
+
+        return tell
 
     def _methods(self, gate: Gate, access: Access) -> Iterator[Method]:
         config, member = self._config, self._member

@@ -230,7 +230,8 @@ _group(
 
 _group(
     OBSERVING,
-    ("enable-pprof", BOOL, "false", "Serve Go's profiles. (no effect)"),
+    ("enable-pprof", BOOL, "false",
+     "Serve profiles of this process under /debug/pprof/, as `go tool pprof` reads them."),
     ("metrics", STRING, "basic", "basic, or extensive with latency histograms per method."),
     ("listen-metrics-urls", OPTIONAL_URLS, "", "Further places for /metrics and health only."),
     ("logger", STRING, "zap", "Only zap."),
@@ -303,6 +304,7 @@ GATE_FLAGS = {
     "experimental-enable-lease-checkpoint-persist": "LeaseCheckpointPersist",
     "experimental-txn-mode-write-with-shared-buffer": "TxnModeWriteWithSharedBuffer",
     "experimental-stop-grpc-service-on-defrag": "StopGRPCServiceOnDefrag",
+    "experimental-set-member-localaddr": "SetMemberLocalAddr",
 }
 """Older flags that became feature gates."""
 

@@ -119,6 +119,21 @@ def add_environment(given: Given, environment: Mapping[str, str]) -> None:
         )
 
 
+def shown_arguments(arguments: Sequence[str]) -> list[str]:
+    """A command line for people to see: without what is given to flags for passwords."""
+    shown: list[str] = []
+    for text in arguments:
+        name, equals, _ = text.partition("=")
+        if name.startswith("-") and "password" in name and equals:
+            text = f"{name}=***"
+        elif (
+            shown and shown[-1].startswith("-") and "password" in shown[-1] and "=" not in shown[-1]
+        ):
+            text = "***"
+        shown.append(text)
+    return shown
+
+
 def read_file(path: str) -> Given:
     """A YAML (or JSON) file, which alone decides; unknown keys are passed over."""
     try:

@@ -156,9 +156,13 @@ class Exchange(asyncio.Protocol):
 class HttpClient:
     """Dials other members, with TLS where their URL says https."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tls: DialTls | None = None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, tls: DialTls | None = None, local_host: str = ""
+    ) -> None:
+        """`local_host`: the address of this machine to dial from, if not the system's choice."""
         self._loop = loop
         self._tls = tls
+        self._local_address = (local_host, 0) if local_host else None
         self._kept = KeptConnections(loop, close)
 
     async def open(
@@ -188,6 +192,7 @@ class HttpClient:
                         parts.port or 0,
                         ssl=context,
                         server_hostname=name,
+                        local_addr=self._local_address,
                     )
         except TimeoutError:
             raise PeerUnreachable(f"dial {url}: timed out") from None

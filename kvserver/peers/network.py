@@ -72,11 +72,12 @@ class PeerNetwork:
         log: Logger,
         read_seconds_max: float = PEER_IO_SECONDS_MIN,
         write_seconds_max: float = PEER_IO_SECONDS_MIN,
+        local_host: str = "",
     ) -> None:
         """A stream on which nothing comes, or nothing leaves, for longer than these is dropped
         and dialled anew."""
         self.identity = identity
-        self.client = HttpClient(loop, tls)
+        self.client = HttpClient(loop, tls, local_host)
         self.send_snapshot: Callable[[Peer, Message], None] | None = None
         """Fills and sends a SNAPSHOT message; reports how that ended itself."""
         self.on_link: Callable[[], None] = lambda: None

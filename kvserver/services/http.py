@@ -1,11 +1,12 @@
-"""Plain HTTP on the client port: /version, /health, /livez, /readyz, /metrics, /debug/vars
-(spec/wire-api.md §6, spec/observability.md §3-§5).
+"""Plain HTTP on the client port: /version, /health, /livez, /readyz, /metrics, /debug/vars, and
+/debug/pprof/ where it is asked for (spec/wire-api.md §6, spec/observability.md §3-§5).
 
 None of these asks for a token; all are GET only.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -14,9 +15,13 @@ from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qs
 
 from kvserver import errors
+from kvserver.config.sources import shown_arguments
+from kvserver.logs import Logger
 from kvserver.metrics.registry import CONTENT_TYPE, Registry
 from kvserver.proto import rpc_pb2
 from kvserver.runtime.member_loop import MemberLoop
+from kvserver.services.pprof import ROOT as PPROF_ROOT
+from kvserver.services.pprof import Pprof
 from kvserver.transport import HttpRequest, HttpResponse
 from kvserver.version import KEYDECK_VERSION, SERVER_VERSION
 
@@ -26,6 +31,7 @@ LIVEZ = ("serializable_read",)
 READYZ = ("data_corruption", "serializable_read", "linearizable_read", "non_learner")
 
 Check = Callable[[], Awaitable[None]]
+Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 
 class HealthCounters:
@@ -41,16 +47,25 @@ class HealthCounters:
 class HttpApp:
     """Routes requests of the client port (and of `--listen-metrics-urls`)."""
 
-    def __init__(self, member: MemberLoop, registry: Registry, counters: HealthCounters) -> None:
+    def __init__(
+        self,
+        member: MemberLoop,
+        registry: Registry,
+        counters: HealthCounters,
+        log: Logger,
+        pprof: Pprof | None = None,
+    ) -> None:
         self._member = member
         self._registry = registry
         self._counters = counters
+        self._log = log
         self._routes = {
             "/version": self._version,
             "/health": self._health,
             "/metrics": self._metrics,
             "/debug/vars": self._debug_vars,
         }
+        self._pprof = pprof
         self._checks: dict[str, Check] = {
             "data_corruption": self._check_corruption,
             "serializable_read": self._check_serializable,
@@ -59,26 +74,26 @@ class HttpApp:
         }
 
     async def __call__(self, request: HttpRequest) -> HttpResponse:
-        path = request.path
-        handler = self._routes.get(path)
+        handler = self._handler(request.path)
+        if handler is None:
+            return HttpResponse(404, TEXT, b"404 page not found\n")
+        if request.method not in ("GET", "HEAD"):
+            if request.path == "/health":
+                self._log.warn("/health error", status_code=405)
+            return HttpResponse(405, {**TEXT, "Allow": "GET"}, b"Method Not Allowed\n")
+        return await handler(request)
+
+    def _handler(self, path: str) -> Handler | None:
         for root, names in (("/livez", LIVEZ), ("/readyz", READYZ)):
             if path == root or path.startswith(root + "/"):
                 wanted = path[len(root) + 1 :]
                 if wanted and wanted not in names:
-                    break
+                    return None
                 selected = (wanted,) if wanted else names
-
-                async def probe(
-                    request: HttpRequest, root: str = root[1:], names: tuple[str, ...] = selected
-                ) -> HttpResponse:
-                    return await self._probe(request, root, names)
-
-                handler = probe
-        if handler is None:
-            return HttpResponse(404, TEXT, b"404 page not found\n")
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponse(405, {**TEXT, "Allow": "GET"}, b"Method Not Allowed\n")
-        return await handler(request)
+                return functools.partial(self._probe, root=root[1:], names=selected)
+        if self._pprof is not None and f"{path}/".startswith(f"{PPROF_ROOT}/"):
+            return self._pprof.answer
+        return self._routes.get(path)
 
     @property
     def monitoring_paths(self) -> tuple[str, ...]:
@@ -100,7 +115,7 @@ class HttpApp:
     async def _debug_vars(self, request: HttpRequest) -> HttpResponse:
         status = self._member.raft_status()
         fields = {
-            "cmdline": sys.argv,
+            "cmdline": shown_arguments(sys.argv),
             "file_descriptor_limit": os.sysconf("SC_OPEN_MAX"),
             "raft.status": {
                 "id": f"{self._member.member_id:x}",
@@ -119,26 +134,31 @@ class HttpApp:
         reason = await self._unhealthy_reason(
             set(query.get("exclude", ())), query.get("serializable", [""])[0] == "true"
         )
+        fields = {"health": "false" if reason else "true", "reason": reason}
+        text = json.dumps(fields, separators=(",", ":"))
         if reason:
             self._counters.failures += 1
-        else:
-            self._counters.success += 1
-        fields = {"health": "false" if reason else "true", "reason": reason}
-        body = json.dumps(fields, separators=(",", ":")).encode()
-        return HttpResponse(503 if reason else 200, TEXT, body + b"\n" if reason else body)
+            self._log.warn("/health error", output=text, status_code=503)
+            return HttpResponse(503, TEXT, f"{text}\n".encode())
+        self._counters.success += 1
+        return HttpResponse(200, TEXT, text.encode())
 
     async def _unhealthy_reason(self, excluded: set[str], is_serializable: bool) -> str:
+        """Each told in the log as well (spec/observability.md §6)."""
         for _, kind in self._member.alarms.pairs():
             name = rpc_pb2.AlarmType.Name(kind)
             if name not in excluded:
+                self._log.warn("serving /health false due to an alarm", alarm=name)
                 return f"ALARM {name}"
         if not is_serializable and not self._member.has_leader:
+            self._log.warn("serving /health false; no leader")
             return "RAFT NO LEADER"
         try:
             if not is_serializable:
                 await self._member.readable()
             self._member.store.range_(rpc_pb2.RangeRequest(key=b"\0", limit=1, keys_only=True))
         except errors.RequestError as error:
+            self._log.warn("serving /health false; Range fails", error=error.message)
             return f"RANGE ERROR:{error.message}"
         return ""
 
@@ -147,6 +167,8 @@ class HttpApp:
     async def _probe(self, request: HttpRequest, root: str, names: tuple[str, ...]) -> HttpResponse:
         query = parse_qs(request.query, keep_blank_values=True)
         excluded = set(query.get("exclude", ()))
+        if unknown := excluded.difference(names):
+            self._log.warn("some health checks cannot be excluded", missing_checks=unknown)
         lines, failed = [], False
         for name in names:
             if name in excluded:

@@ -47,29 +47,61 @@ COUNTED: dict[str, tuple[type[Message], type[Message], Count]] = {
 }
 
 
-class RequestStats:
-    """Told of every unary call that took longer than `--warning-unary-request-duration`."""
+class LineBudget:
+    """Where everything is slow the lines must not make it slower. Owner: the loop."""
 
-    def __init__(self, clock: Clock, log: Logger) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._log = log
         self._second = 0
         self._told = 0
         self._left_out = 0
 
+    def allows(self) -> bool:
+        """Whether one more line may be written this second."""
+        second = int(self._clock.monotonic())
+        if second != self._second:
+            self._second, self._told = second, 0
+        self._told += 1
+        if self._told <= LINES_PER_SECOND_MAX:
+            return True
+        self._left_out += 1
+        return False
+
+    def take_left_out(self) -> dict[str, int]:
+        """A field about the lines that were not written since the last one."""
+        left_out, self._left_out = self._left_out, 0
+        return {"requests left out": left_out} if left_out else {}
+
+
+class RequestStats:
+    """Told of unary calls: those that took longer than `--warning-unary-request-duration` are
+    warned of, all others are for who reads at level debug."""
+
+    def __init__(
+        self, clock: Clock, log: Logger, warning_seconds: float, *, tells_all: bool = False
+    ) -> None:
+        """0 seconds: nothing warns."""
+        self._clock = clock
+        self._log = log
+        self._warning_seconds = warning_seconds
+        self._tells_all = tells_all
+        self._budget = LineBudget(clock)
+
     def tell(self, call: EndedCall) -> None:
-        if not self._may_tell():
+        is_slow = 0 < self._warning_seconds <= call.took_seconds
+        if not (self._budget.allows() if is_slow else self._tells_all):
             return
         request_count = response_count = UNKNOWN
         content = ""
         types = COUNTED.get(call.path)
         if types is not None:
             request_type, response_type, count = types
-            request = _parsed(request_type, call.request)
+            request = parsed(request_type, call.request)
             content = redacted(request)
-            answer = _parsed(response_type, call.response or b"")
+            answer = parsed(response_type, call.response or b"")
             request_count, response_count = count(request, answer)
-        self._log.warn(
+        write = self._log.warn if is_slow else self._log.debug
+        write(
             "request stats",
             **{
                 "start time": timestamp(self._clock.wall() - call.took_seconds),
@@ -81,24 +113,12 @@ class RequestStats:
                 "response count": response_count,
                 "response size": UNKNOWN if call.response is None else len(call.response),
                 "request content": content,
-                **({"requests left out": self._left_out} if self._left_out else {}),
+                **(self._budget.take_left_out() if is_slow else {}),
             },
         )
-        self._left_out = 0
-
-    def _may_tell(self) -> bool:
-        """Where everything is slow the lines must not make it slower."""
-        second = int(self._clock.monotonic())
-        if second != self._second:
-            self._second, self._told = second, 0
-        self._told += 1
-        if self._told <= LINES_PER_SECOND_MAX:
-            return True
-        self._left_out += 1
-        return False
 
 
-def _parsed(message: type[M], body: bytes) -> M:
+def parsed(message: type[M], body: bytes) -> M:
     try:
         return message.FromString(body)
     except DecodeError:

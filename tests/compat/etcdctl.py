@@ -35,6 +35,7 @@ _REPLACEMENTS = (
     (re.compile(r'("[vV]ersion"\s*:\s*)"[^"]*"'), r'\1"V"'),
     (re.compile(r"-{4,}|(?<=\|) {2,}| {2,}(?=\|)"), " "),  # a table is as wide as its ids
     (re.compile(r"/[0-9a-f]{10,16}\b"), "/LEASE"),
+    (re.compile(r'("ID"\s*:\s*)\d{10,}'), r"\1ID"),  # of a lease or a member just made
     (re.compile(r"\blease [0-9a-f]{16}\b"), "lease LEASE"),
     (re.compile(r"\b(Member|cluster) {2,}"), r"\1 "),  # ids of 15 digits are padded to 16
 )
@@ -170,6 +171,11 @@ class Twins:
     def capture(self, name: str, pattern: str, command: str) -> None:
         one, other = (ctl.capture(name, pattern, command) for ctl in self.both)
         assert one == other, _told(command, one, other)
+
+    def call(self, **values: str) -> None:
+        """What `{name}` stands for in the commands from here on, on both sides."""
+        for ctl in self.both:
+            ctl.captured.update(values)
 
     def until(self, command: str, wanted: str, stdin: bytes = b"") -> Answer:
         one, other = (ctl.until(command, wanted, stdin) for ctl in self.both)

@@ -6,7 +6,10 @@ module run share their state, so each test keeps to keys of its own.
 
 from __future__ import annotations
 
+import contextlib
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,6 +187,8 @@ def test_members(twins: Twins) -> None:
         "member promote {second}",
         # No update of a learner: 3.4 and 3.5.1 forget by it that it is one (spec/cluster.md §3.3
         # says that only the URLs change).
+        "member update 1234 --peer-urls=http://127.0.0.1:8",
+        "member update {second}",
         "member remove {second}",
         "member list",
         "member remove zz",
@@ -228,6 +233,13 @@ def test_alarms(twins: Twins) -> None:
     twins.run("put alarm/a 1")
 
 
+def test_checking_how_much_fits(fresh: Twins) -> None:
+    """`check datascale` reads the resident memory off /metrics (spec/observability.md §2.7)."""
+    fresh.run(
+        "check datascale --load s --auto-compact --auto-defrag", "get --prefix /etcdctl-check"
+    )
+
+
 def test_defragmentation(fresh: Twins) -> None:
     fresh.run("put a 1", "put a 2", "compaction 3 --physical", "defrag", "get a", "endpoint hashkv")
 
@@ -249,10 +261,43 @@ def test_locks(fresh: Twins) -> None:
             assert second.poll() is None
             ctl.interrupt(first)
             wait_for_output(second, b"l2/", 20)
+            # The first one's lease is left to expire (spec/concurrency.md case 22).
+            assert len(re.findall("^[0-9a-f]{16}$", listed(ctl, "lease list"), re.M)) >= 2
         finally:
             for process in (first, second):
                 if process is not None:
                     ctl.interrupt(process)
+
+
+def listed(ctl: Ctl, command: str) -> str:
+    """As it was printed, ids and all."""
+    process = ctl.popen(command)
+    return process.communicate(timeout=20)[0].decode()
+
+
+def test_an_election_that_somebody_listens_to(fresh: Twins) -> None:
+    """spec/concurrency.md case 23: whoever listens hears of the next leader as well."""
+    for ctl in fresh.both:
+        with contextlib.ExitStack() as ends:
+
+            def started(command: str, ctl: Ctl = ctl, ends: contextlib.ExitStack = ends) -> Any:
+                process = ctl.popen(command)
+                ends.callback(ctl.interrupt, process)
+                return process
+
+            first = started("elect e2 p1")
+            wait_for_output(first, b"p1\n", 20)
+            listening = started("elect -l e2")
+            told = wait_for_output(listening, b"p1\n", 20)
+            started("elect e2 p2")
+            wait_until(
+                lambda c=ctl: c.run("get e2/ --prefix --keys-only").stdout.count("e2/") == 2,
+                20,
+                "a second candidate",
+            )
+            ctl.interrupt(first)
+            told += wait_for_output(listening, b"p2\n", 20)
+            assert ctl.level(told) == "e2/LEASE\np1\ne2/LEASE\np2\n"
 
 
 def test_elections(fresh: Twins) -> None:

@@ -4,12 +4,19 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+import grpc
 import pytest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from kvserver.proto import rpc_pb2 as rpc
-from tests.compat.etcdctl import Ctl, Twins
+from kvserver.proto import rpc_pb2_grpc
+from tests.compat.driver import MAINTENANCE, Driver
+from tests.compat.etcdctl import Answer, Ctl, Twins
+from tests.support.servers_proc import wait_for_output
 
 pytestmark = [pytest.mark.compat, pytest.mark.e2e, pytest.mark.slow]
 
@@ -52,6 +59,35 @@ R11). Of `alarm disarm` without alarms etcdctl itself panics.
 """
 
 
+LIFE = (
+    "role add r-{form}",
+    "role grant-permission r-{form} read a b",
+    "role revoke-permission r-{form} a b",
+    "user add u-{form}:pw",
+    "user grant-role u-{form} r-{form}",
+    "user revoke-role u-{form} r-{form}",
+    "user delete u-{form}",
+    "role delete r-{form}",
+    "lease grant 100",
+    "lease revoke {lease}",
+    "lock lock-{form} true",
+    "put g/{form} x",
+    "compaction {revision}",
+    "defrag",
+    "member add m-{form} --learner --peer-urls=http://127.0.0.1:9",
+    "member update 1234 --peer-urls=http://127.0.0.1:9",
+    "member promote 1234",
+    "member promote {learner}",
+    "member remove {learner}",
+    "member remove {learner}",
+    "auth enable",
+    "--user root:pw auth status",
+    "--user root:pw auth disable",
+    "auth disable",
+)
+"""What changes something: done once in every format, each time anew."""
+
+
 @pytest.fixture
 def seeded(fresh: Twins) -> Twins:
     fresh.run(*SEEDS)
@@ -71,6 +107,75 @@ def seeded(fresh: Twins) -> Twins:
 def test_every_format_of_every_command(seeded: Twins) -> None:
     for command, _ in COMMANDS:
         seeded.run(*(f"{command} -w {form}" for form in FORMATS))
+
+
+def test_every_format_of_what_changes_something(seeded: Twins) -> None:
+    seeded.run("user add root:pw", "role add root", "user grant-role root root")
+    for revision, form in enumerate(FORMATS, 2):
+        seeded.call(form=form, revision=str(revision))
+        seeded.capture("lease", r"lease ([0-9a-f]{16}) granted", "lease grant 3600")
+        for command in LIFE:
+            seeded.run(f"{command} -w {form}")
+            if command.startswith("member add"):
+                for ctl in seeded.both:
+                    (number,) = (m.ID for m in members(ctl) if m.isLearner)
+                    ctl.captured["learner"] = f"{number:x}"
+                    ctl.names[f"{number:x}"] = ctl.names[str(number)] = "LEARNER"
+        seeded.run(f"user passwd someone --interactive=false -w {form}", stdin=b"pw\n")
+
+
+def members(ctl: Ctl) -> list[rpc.Member]:
+    with grpc.insecure_channel(ctl.server.endpoint) as channel:
+        stub = rpc_pb2_grpc.ClusterStub(channel)
+        return list(stub.MemberList(rpc.MemberListRequest(), timeout=20).members)
+
+
+def test_states_in_every_format(seeded: Twins, tmp_path: Path) -> None:
+    """What is full of figures of each server's own: equal but for those."""
+    for number, ctl in enumerate(seeded.both):
+        path = tmp_path / f"{number}.db"
+        assert ctl.run(f"snapshot save {path}").status == 0
+        ctl.captured["path"] = str(path)
+    for form in FORMATS:
+        for command in (f"endpoint status -w {form}", "snapshot status {path} -w " + form):
+            one, other = (ctl.run(command) for ctl in seeded.both)
+            assert shape(one) == shape(other), command
+
+
+def shape(answer: Answer) -> tuple[int, str]:
+    """With every number, in whatever base, the same, and tables as narrow as they can be."""
+    text = re.sub(r"\b(?=[0-9a-f]*\d)[0-9a-f.]+\b", "N", answer.stdout)
+    return answer.status, re.sub(r"[-+ ]+", " ", text)
+
+
+def test_alarms_are_disarmed_in_every_format(seeded: Twins) -> None:
+    """spec/maintenance.md case 9: two of them, of members that need not exist."""
+    for form in FORMATS:
+        for ctl in seeded.both:
+            driver = Driver(ctl.server.endpoint)
+            for number in (77, 78):
+                raised = rpc.AlarmRequest(action=1, memberID=number, alarm=rpc.NOSPACE)
+                driver.do_call(MAINTENANCE + "Alarm", raised.SerializeToString())
+            driver.close()
+        told = [sorted(ctl.run(f"alarm disarm -w {form}").stdout) for ctl in seeded.both]
+        assert told[0] == told[1] != [], form
+        seeded.run("alarm list", "put f/d 1")
+
+
+def test_streams_in_every_format(seeded: Twins) -> None:
+    """A table of either is refused by the client itself."""
+    revision = seeded.revision()
+    ends = {"simple": "\n", "json": "}\n", "fields": '"Lease" : 0\n'}
+    for form, end in ends.items():
+        seeded.until(f"watch f/ --prefix --rev {revision - 1} -w {form}", end)
+    for ctl in seeded.both:
+        leader = ctl.popen("elect e p1")
+        try:
+            wait_for_output(leader, b"p1\n", 20)
+            told = {form: ctl.until(f"elect -l e -w {form}", "e/") for form in ends}
+        finally:
+            ctl.interrupt(leader)
+        assert "p1" in told["simple"].stdout + told["fields"].stdout
 
 
 def test_a_transaction_in_every_format(seeded: Twins) -> None:

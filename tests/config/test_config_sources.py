@@ -250,9 +250,9 @@ def test_retired_flags_are_read_and_ignored() -> None:
 
 
 def test_flags_without_effect_say_so(capfd: pytest.CaptureFixture[str]) -> None:
-    lines = logged(capfd, "--memory-mlock", "--enable-pprof", "--backend-bbolt-freelist-type=array")
+    lines = logged(capfd, "--memory-mlock", "--backend-bbolt-freelist-type=array")
     noted = {line["flag"] for line in lines if "without effect" in line["msg"]}
-    assert noted == {"memory-mlock", "enable-pprof", "backend-bbolt-freelist-type"}
+    assert noted == {"memory-mlock", "backend-bbolt-freelist-type"}
 
 
 KUBEADM = [

@@ -7,6 +7,7 @@ noticed. Those whose value reaches the server under another name have their own 
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 from kvserver.config.flags import FLAGS
@@ -19,7 +20,6 @@ OTHERWISE = {
     "debug": "retired",
     "discovery": "refused with a word about what replaced it",
     "enable-v2": "refused when true",
-    "feature-gates": "asked for by `has_feature`",
     "logger": "only one value is accepted",
     "proxy": "only one value is accepted",
     "socket-reuse-address": "the option is always set on listeners, as Go sets it",
@@ -38,9 +38,14 @@ def readers(field: str, *, inside_config: bool) -> list[str]:
     read = re.compile(rf"\b{owner}\.{field}\b")
     return [
         str(path.relative_to(ROOT))
-        for path in ROOT.rglob("*.py")
-        if (path.parent.name == "config") is inside_config and read.search(path.read_text())
+        for path, text in sources().items()
+        if (path.parent.name == "config") is inside_config and field in text and read.search(text)
     ]
+
+
+@cache
+def sources() -> dict[Path, str]:
+    return {path: path.read_text() for path in ROOT.rglob("*.py")}
 
 
 def test_every_flag_is_read_somewhere() -> None:
@@ -66,7 +71,7 @@ def test_what_is_without_effect_is_what_the_page_lets_go() -> None:
     """spec/config.md §8 marks these "skip" or does not have them any more."""
     assert {name for name, flag in FLAGS.items() if flag.note} == {
         "backend-bbolt-freelist-type", "debug", "discovery-fallback", "discovery-proxy",
-        "enable-pprof", "experimental-enable-v2v3", "log-package-levels", "memory-mlock",
+        "experimental-enable-v2v3", "log-package-levels", "memory-mlock",
         "proxy-dial-timeout", "proxy-failure-wait", "proxy-read-timeout",
         "proxy-refresh-interval", "proxy-write-timeout", "v2-deprecation",
     }  # fmt: skip

@@ -7,16 +7,18 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
 
 from kvserver.proto import rpc_pb2 as rpc
+from kvserver.proto import rpc_pb2_grpc as services
 from tests.support.cluster_proc import KEYDECK, Cluster, ClusterMember, cluster_of
 from tests.support.servers_proc import wait_until
 
-QUICK = ("--heartbeat-interval=50", "--election-timeout=500")
+QUICK = ("--heartbeat-interval=50", "--election-timeout=500", "--bcrypt-cost=4")
 
 
 @pytest.fixture
@@ -53,6 +55,26 @@ def test_every_member_takes_writes_and_reads_what_others_wrote(cluster: Cluster)
     assert next(iter(unknown)).TTL == 0, "spec/peer.md case 18"
     unknown_request = rpc.LeaseTimeToLiveRequest(ID=12345)
     assert follower.lease.LeaseTimeToLive(unknown_request, timeout=10).TTL == -1
+
+
+def test_a_token_counts_on_every_member_at_once(cluster: Cluster) -> None:
+    """spec/auth.md case 26: a member that lags waits for the entry that made it."""
+    user = {"name": "root", "password": "rp"}
+    first = services.AuthStub(cluster[0].stubs())
+    first.UserAdd(rpc.AuthUserAddRequest(**user), timeout=10)
+    first.UserGrantRole(rpc.AuthUserGrantRoleRequest(user="root", role="root"), timeout=10)
+    first.AuthEnable(rpc.AuthEnableRequest(), timeout=10)
+    for number in range(150):
+        here, *others = (cluster[(number + i) % 3] for i in range(3))
+        login = rpc.AuthenticateRequest(**user)
+        token = services.AuthStub(here.stubs()).Authenticate(login, timeout=10).token
+        read = rpc.RangeRequest(key=b"k", serializable=True)
+        asked = [
+            member.kv.Range.future(read, metadata=[("token", token)], timeout=10)
+            for member in others
+        ]
+        for call in asked:
+            assert call.result().count == 0
 
 
 def test_links_are_measured(cluster: Cluster) -> None:
@@ -214,18 +236,52 @@ def test_one_of_three_goes_on_alone_and_the_cluster_grows_again(cluster: Cluster
         assert not member.process.running()
 
 
+def figure(member: ClusterMember, name: str) -> float:
+    """A metric without labels."""
+    (line,) = (
+        line
+        for line in member.process.http_get("/metrics").splitlines()
+        if line.startswith(f"{name} ")
+    )
+    return float(line.split()[1])
+
+
 def test_without_a_quorum_only_local_reads_are_answered(cluster: Cluster) -> None:
-    """Case 18."""
+    """Case 18; spec/observability.md cases 3, 8 and 21; spec/maintenance.md cases 11, 27 and 28."""
     revision = cluster[0].put(b"k", b"v")
     cluster.wait_equal(revision)
     cluster[1].process.kill()
     cluster[2].process.kill()
     alone = cluster[0]
+    assert figure(alone, "etcd_server_has_leader") == 1
     wait_until(lambda: alone.status().leader == 0, 20, "the leader is missed")
-    assert alone.get(b"k", serializable=True) == b"v"
-    assert list(alone.status().errors) == ["etcdserver: no leader"]
-    code, text = refused(lambda: alone.get(b"k", timeout=20))
-    assert (code, text) == (grpc.StatusCode.UNAVAILABLE, "etcdserver: request timed out")
+    failed = figure(alone, "etcd_server_proposals_failed_total")
+    put = rpc.PutRequest(key=b"k", value=b"w")
+    with ThreadPoolExecutor() as asking:
+        timing_out = [
+            asking.submit(refused, lambda: alone.get(b"k", timeout=20)),
+            asking.submit(refused, lambda: alone.kv.Put(put, timeout=20)),
+            asking.submit(refused, lambda: alone.maintenance.Alarm(rpc.AlarmRequest(), timeout=20)),
+        ]
+        readyz = asking.submit(alone.process.http_answer, "/readyz")
+        assert alone.get(b"k", serializable=True) == b"v"
+        assert list(alone.status().errors) == ["etcdserver: no leader"]
+        assert alone.hash_kv()[1] == revision
+        assert not alone.lease.LeaseLeases(rpc.LeaseLeasesRequest(), timeout=10).leases
+        assert figure(alone, "etcd_server_has_leader") == 0
+        answers = [
+            alone.process.http_answer(path)
+            for path in ("/health", "/health?serializable=true", "/livez")
+        ]
+        assert [status for status, _ in answers] == [503, 200, 200]
+        assert '"reason":"RAFT NO LEADER"' in answers[0][1]
+        for call in timing_out:
+            unavailable = (grpc.StatusCode.UNAVAILABLE, "etcdserver: request timed out")
+            assert call.result() == unavailable
+        status, text = readyz.result()
+        assert (status, "[-]linearizable_read failed: " in text) == (503, True)
+        assert "[+]serializable_read ok\n" in text
+    assert figure(alone, "etcd_server_proposals_failed_total") >= failed + 2
     with pytest.raises(grpc.RpcError) as caught:
         alone.kv.Range(
             rpc.RangeRequest(key=b"k", serializable=True),
@@ -242,15 +298,17 @@ def test_leadership_is_moved(cluster: Cluster) -> None:
     own = leader.status().header.member_id
     target = follower.status().header.member_id
 
-    def move(member: ClusterMember, to: int) -> object:
+    def move(member: ClusterMember, to: int) -> rpc.MoveLeaderResponse:
         return member.maintenance.MoveLeader(rpc.MoveLeaderRequest(targetID=to), timeout=10)
 
     bad = (grpc.StatusCode.FAILED_PRECONDITION, "etcdserver: bad leader transferee")
     assert refused(lambda: move(other, target))[1] == "etcdserver: not leader"
     assert refused(lambda: move(leader, 12345)) == bad
-    move(leader, own)
+    term = leader.status().raftTerm
+    assert not move(leader, own).HasField("header"), "spec/maintenance.md cases 15 and 25"
     move(leader, target)
     assert cluster.leader() is follower
+    assert follower.status().raftTerm == term + 1, "spec/maintenance.md case 26"
     assert len(cluster.wait_equal(other.put(b"after", b"moved"))) == 1
 
 
@@ -300,6 +358,10 @@ def test_a_learner_joins_is_promoted_and_removed(cluster: Cluster) -> None:
         lambda: any(m.name == "m3" for m in cluster[0].members()), 30, "the learner has published"
     )
     wait_until(lambda: joiner.status().isLearner, 20, "it serves its status")
+    answers = {path: joiner.process.http_answer(path) for path in ("/livez", "/readyz", "/health")}
+    assert [answers[path][0] for path in ("/livez", "/health")] == [200, 200]
+    assert answers["/readyz"][0] == 503, "spec/observability.md case 5"
+    assert "[-]non_learner failed: not supported for learner\n" in answers["/readyz"][1]
     assert joiner.get(b"k0", serializable=True) == b"v"
     text = "etcdserver: rpc not supported for learner"
     assert refused(lambda: joiner.put(b"x", b"y"))[1] == text

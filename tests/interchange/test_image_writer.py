@@ -6,6 +6,9 @@ the rules themselves are tested on every page.
 
 from __future__ import annotations
 
+import tracemalloc
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -102,6 +105,38 @@ def test_slices_do_not_show() -> None:
     metas = writer.finish()
     taken.append(writer.take())
     assert metas + b"".join(taken)[len(metas) :] == write_image([(b"key", pairs)])
+
+
+def test_four_levels_in_little_memory(tmp_path: Path) -> None:
+    """Case 11, with pages of a kilobyte in the place of a million records."""
+    path = tmp_path / "image"
+    writer = ImageWriter(1024)
+    writer.begin(b"key")
+    tracemalloc.start()
+    with path.open("wb") as file:
+        for first in range(1, 25_001, 100):
+            writer.add([(revision(main), bytes(350)) for main in range(first, first + 100)])
+            file.write(writer.take())
+        writer.end()
+        metas = writer.finish()
+        file.write(writer.take())
+        file.seek(0)
+        file.write(metas)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 1_000_000 < path.stat().st_size / 9
+    with opened(path.read_bytes()) as found:
+        found.check()
+        (bucket,) = found.buckets()
+        assert height(found, bucket.root_page) == 4
+        assert sum(len(pairs) for pairs in bucket.items()) == 25_000
+
+
+def height(image: Image, number: int) -> int:
+    page, flags, count, _ = image.page(number)
+    if flags != BRANCH:
+        return 1
+    return 1 + height(image, branch_elements(page, count, "", b"", None)[0][1])
 
 
 @pytest.mark.parametrize("keys", [(b"b", b"a"), (b"a", b"a"), (b"",), (bytes(KEY_BYTES_MAX + 1),)])

@@ -1,11 +1,14 @@
 """Plain HTTP on the client port (spec/wire-api.md §6, spec/observability.md §3-§5, §9)."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import grpc.aio
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from kvserver import failpoints
 from kvserver.proto import rpc_pb2
 from kvserver.version import KEYDECK_VERSION, SERVER_VERSION
 from tests.support.in_process import Member, running
@@ -30,6 +33,12 @@ async def test_health_and_its_alarms(tmp_path: Path) -> None:
         await raise_alarm(member, rpc_pb2.CORRUPT)
         assert (await member.get("/health?exclude=NOSPACE"))[0] == 503
         assert (await member.get("/health?exclude=NOSPACE&exclude=CORRUPT"))[0] == 200
+        wrong_method, *refused = member.log.find("/health error")
+        assert wrong_method["status-code"] == 405
+        assert [line["status-code"] for line in refused] == [503, 503]
+        assert json.loads(refused[1]["output"])["reason"] == "ALARM CORRUPT"
+        told = member.log.find("serving /health false due to an alarm")
+        assert [line["alarm"] for line in told] == ["NOSPACE", "CORRUPT"]
 
 
 async def test_livez_and_readyz(tmp_path: Path) -> None:
@@ -38,7 +47,9 @@ async def test_livez_and_readyz(tmp_path: Path) -> None:
         assert await member.get("/livez") == (200, "ok\n")
         status, body = await member.get("/readyz?verbose")
         assert status == 200 and body.endswith("ok\n") and body.count("[+]") == 4
-        assert (await member.get("/readyz?exclude=nope"))[0] == 200
+        assert (await member.get("/readyz?exclude=nope&exclude=non_learner"))[0] == 200
+        (line,) = member.log.find("some health checks cannot be excluded")
+        assert line["missing-checks"] == ["nope"]
         assert await member.get("/readyz/linearizable_read") == (200, "ok\n")
         assert (await member.get("/readyz/nope"))[0] == 404
         await raise_alarm(member, rpc_pb2.CORRUPT)
@@ -84,6 +95,82 @@ def handled(method: str, code: str) -> tuple[str, tuple]:
     )
 
 
+def started(method: str, service: str = "KV", kind: str = "unary") -> tuple[str, tuple]:
+    return "grpc_server_started_total", (
+        ("grpc_method", method),
+        ("grpc_service", f"etcdserverpb.{service}"),
+        ("grpc_type", kind),
+    )
+
+
+async def test_metrics_count_open_watches(tmp_path: Path) -> None:
+    """Case 11: dashboards take what was started and not handled for the streams that are open."""
+
+    def streams(figures: dict[tuple[str, tuple], float]) -> tuple[float, float]:
+        name, labels = started("Watch", "Watch", "bidi_stream")
+        ended = sum(
+            value
+            for (found, its), value in figures.items()
+            if found == "grpc_server_handled_total" and set(labels) <= set(its)
+        )
+        return figures[name, labels] - ended, figures["etcd_debugging_mvcc_watcher_total", ()]
+
+    async with running(tmp_path) as member:
+        create = rpc_pb2.WatchCreateRequest(key=b"k")
+        watch = member.watch.Watch(iter([rpc_pb2.WatchRequest(create_request=create)]))
+        assert (await watch.read()).created
+        assert streams(await metrics(member)) == (1, 1)
+        watch.cancel()
+        async with asyncio.timeout(20):
+            while streams(await metrics(member)) != (0, 0):
+                pass
+
+
+async def test_metrics_tell_how_much_is_stored(tmp_path: Path) -> None:
+    """Cases 14 and 15, spec/maintenance.md case 14."""
+
+    async def sizes(member: Member) -> tuple[float, float]:
+        found = await metrics(member)
+        prefix = "etcd_mvcc_db_total_size_in_"
+        return found[f"{prefix}bytes", ()], found[f"{prefix}use_in_bytes", ()]
+
+    async with running(tmp_path, quota_backend_bytes=1_048_576_000) as member:
+        assert "\netcd_server_quota_backend_bytes 1048576000\n" in (await member.get("/metrics"))[1]
+        for number in range(100):
+            await member.kv.Put(rpc_pb2.PutRequest(key=b"%d" % number, value=bytes(8000)))
+        gone = await member.kv.DeleteRange(rpc_pb2.DeleteRangeRequest(key=b"0", range_end=b"9~"))
+        async with asyncio.timeout(20):  # until all of it has reached the file
+            while (full := await sizes(member))[1] < 800_000:
+                pass
+        revision = gone.header.revision
+        await member.kv.Compact(rpc_pb2.CompactionRequest(revision=revision, physical=True))
+        compacted = await sizes(member)
+        assert compacted[1] < full[1] / 4 and compacted[0] >= full[0]
+        answer = await member.maintenance.Defragment(rpc_pb2.DefragmentRequest())
+        assert not answer.HasField("header")
+        defragmented = await sizes(member)
+        assert defragmented[0] < compacted[0] / 4
+        status = await member.maintenance.Status(rpc_pb2.StatusRequest())
+        assert (status.dbSize, status.dbSizeInUse) == defragmented
+        assert status.header.revision == revision
+
+
+async def test_a_slow_apply_is_told_without_the_value(tmp_path: Path) -> None:
+    """Case 19."""
+    async with running(tmp_path) as member:
+        failpoints.arm("beforeApplyOneEntryNormal", '1*sleep("150ms")')
+        try:
+            await member.kv.Put(rpc_pb2.PutRequest(key=b"slow", value=b"sesame"))
+        finally:
+            failpoints.disarm("beforeApplyOneEntryNormal")
+        line = member.log.find("apply request took too long")[0]
+        assert (line["level"], line["expected-duration"], line["prefix"]) == ("warn", 0.1, "")
+        assert line["took"] > 0.1
+        assert 'key: "slow" value_size:6' in line["request"]
+        assert "sesame" not in json.dumps(member.log.lines)
+        assert (await metrics(member))["etcd_server_slow_apply_total", ()] >= 1
+
+
 async def test_metrics_count_what_happens(tmp_path: Path) -> None:
     """Cases 7, 9, 10, 12, 14, 15 and 25."""
     async with running(tmp_path) as member:
@@ -98,6 +185,10 @@ async def test_metrics_count_what_happens(tmp_path: Path) -> None:
         after = await metrics(member)
         assert after[handled("Put", "OK")] == 10
         assert after[handled("Range", "OK")] == 5
+        assert after[started("Put")] == 10 and after[started("Range")] == 5
+        with pytest.raises(grpc.aio.AioRpcError):
+            await member.kv.Put(rpc_pb2.PutRequest(key=b"k", value=bytes(1_600_000)))
+        assert (await metrics(member))[handled("Put", "InvalidArgument")] == 1
         assert after["etcd_server_has_leader", ()] == 1
         assert after["etcd_server_is_leader", ()] == 1
         assert after["etcd_server_quota_backend_bytes", ()] == 2147483648

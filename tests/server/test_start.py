@@ -11,7 +11,7 @@ import pytest
 from kvserver.errors import FatalError
 from kvserver.founding import refuse_contradictions
 from kvserver.proto import health_pb2, health_pb2_grpc, rpc_pb2
-from kvserver.resolving import resolved_url
+from kvserver.resolving import local_host, resolved_url
 from tests.support.in_process import config, running
 
 
@@ -120,3 +120,26 @@ def test_names_and_addresses_of_one_place_are_the_same(tmp_path: Path) -> None:
     assert '"http://10.0.0.1:1"(resolved from "http://m.example.com:1")' in str(refusal.value)
     with pytest.raises(FatalError, match=r"^--initial-advertise-peer-urls has .* but"):
         founding("http://m.example.com:1", "http://m.example.com:1", "http://10.0.0.2:1")
+
+
+@pytest.mark.parametrize(
+    ("urls", "host"),
+    [
+        (["http://10.0.0.1:1", "http://10.0.0.2:1"], "10.0.0.1"),
+        (["http://localhost:1", "http://m.example.com:1", "http://127.0.0.1:1"], ""),
+        (["http://0.0.0.0:1", "http://[::1]:1", "https://[fd00::1]:1"], "fd00::1"),
+        (["unix://10.0.0.1:1"], "10.0.0.1"),
+        ([], ""),
+    ],
+)
+def test_where_a_member_dials_from(urls: list[str], host: str) -> None:
+    """The gate SetMemberLocalAddr (spec/config.md §2.8)."""
+    assert local_host(urls) == host
+
+
+async def test_a_member_without_an_address_of_its_own_says_so(tmp_path: Path) -> None:
+    gates = {"SetMemberLocalAddr": True}
+    async with running(tmp_path, feature_gates=gates) as member:
+        text = "unable to set a member local address due to lack of suitable local addresses"
+        (line,) = member.log.find(text)
+        assert line["advertise-peer-urls"] == ["http://localhost:2380"]

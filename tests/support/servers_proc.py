@@ -165,10 +165,15 @@ class ServerProcess:
         return True
 
     def http_get(self, path: str) -> str:
+        return self.http_answer(path)[1]
+
+    def http_answer(self, path: str) -> tuple[int, str]:
+        """Status and body."""
         connection = self._http_connection()
         try:
             connection.request("GET", path)
-            return connection.getresponse().read().decode()
+            response = connection.getresponse()
+            return response.status, response.read().decode()
         finally:
             connection.close()
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kvserver.metrics.registry import Registry
@@ -19,6 +19,7 @@ from kvserver.services.metrics.peers import register_peers
 from kvserver.services.metrics.process import register_process
 from kvserver.services.metrics.server import (
     register_apply_times,
+    register_features,
     register_promotions,
     register_server,
 )
@@ -50,11 +51,13 @@ def register_metrics(
     health: HealthCounters,
     transport: Transport,
     methods: Sequence[Method],
+    features: Mapping[str, bool],
     is_extensive: bool,
 ) -> None:
-    """Fill the registry; `is_extensive` is `--metrics=extensive`."""
+    """Fill the registry; `features`: the gates; `is_extensive` is `--metrics=extensive`."""
     register_server(registry, member, gate, health)
     register_promotions(registry, changes)
+    register_features(registry, features)
     register_disk(registry, storage)
     register_mvcc(registry, member, storage)
     register_leases(registry, member)
