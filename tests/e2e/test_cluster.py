@@ -258,8 +258,8 @@ def test_without_a_quorum_only_local_reads_are_answered(cluster: Cluster) -> Non
     failed = figure(alone, "etcd_server_proposals_failed_total")
     put = rpc.PutRequest(key=b"k", value=b"w")
     with ThreadPoolExecutor() as asking:
-        timing_out = [
-            asking.submit(refused, lambda: alone.get(b"k", timeout=20)),
+        reading = asking.submit(refused, lambda: alone.get(b"k", timeout=20))
+        proposing = [
             asking.submit(refused, lambda: alone.kv.Put(put, timeout=20)),
             asking.submit(refused, lambda: alone.maintenance.Alarm(rpc.AlarmRequest(), timeout=20)),
         ]
@@ -275,9 +275,10 @@ def test_without_a_quorum_only_local_reads_are_answered(cluster: Cluster) -> Non
         ]
         assert [status for status, _ in answers] == [503, 200, 200]
         assert '"reason":"RAFT NO LEADER"' in answers[0][1]
-        for call in timing_out:
-            unavailable = (grpc.StatusCode.UNAVAILABLE, "etcdserver: request timed out")
-            assert call.result() == unavailable
+        unavailable = (grpc.StatusCode.UNAVAILABLE, "etcdserver: request timed out")
+        assert reading.result() == unavailable
+        late = (grpc.StatusCode.DEADLINE_EXCEEDED, "context deadline exceeded")
+        assert [call.result() for call in proposing] == [late, late], "spec/kv.md E4"
         status, text = readyz.result()
         assert (status, "[-]linearizable_read failed: " in text) == (503, True)
         assert "[+]serializable_read ok\n" in text
