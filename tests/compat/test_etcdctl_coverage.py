@@ -29,14 +29,13 @@ WITHOUT_SERVER = {
     "completion zsh": "the same",
     "help": "the same",
     "migrate": "reads the files of an etcd 2 that is down",
-    "snapshot restore": "makes a directory of a file: run by test_snapshot_interchange.py",
 }
 """Asks no server anything."""
 NOT_COMPARED = {
     "check perf": "a minute of load, judged by its speed: `make bench` compares that",
 }
 SAYS_THE_SAME_IN_EVERY_FORMAT = {
-    "check datascale", "make-mirror", "snapshot save",
+    "check datascale", "make-mirror", "snapshot restore", "snapshot save",
 }  # fmt: skip
 NAMES = {"compact": "compaction"}
 """Short for."""

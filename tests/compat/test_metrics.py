@@ -71,6 +71,7 @@ NEWEST = {
 """What releases up to 3.7 serve, by type (spec/wire-api.md §6.5)."""
 NOT_MEASURED = {
     "etcd_server_range_duration_seconds": "a histogram per range would be felt by every range",
+    "etcd_network_server_stream_failures_total": "grpc_server_handled_total counts them by code",
     "etcd_server_request_duration_seconds": "grpc_server_handling_seconds says it, if asked for",
 }
 
