@@ -160,15 +160,15 @@ async def test_metrics_tell_how_much_is_stored(tmp_path: Path) -> None:
 async def test_a_slow_apply_is_told_without_the_value(tmp_path: Path) -> None:
     """Case 19."""
     async with running(tmp_path) as member:
-        failpoints.arm("beforeApplyOneEntryNormal", '1*sleep("150ms")')
+        failpoints.arm("beforeApplyOneEntryNormal", 'sleep("150ms")')
         try:
             await member.kv.Put(rpc_pb2.PutRequest(key=b"slow", value=b"sesame"))
         finally:
             failpoints.disarm("beforeApplyOneEntryNormal")
-        line = member.log.find("apply request took too long")[0]
+        lines = member.log.find("apply request took too long")
+        (line,) = (found for found in lines if 'key: "slow" value_size:6' in found["request"])
         assert (line["level"], line["expected-duration"], line["prefix"]) == ("warn", 0.1, "")
         assert line["took"] > 0.1
-        assert 'key: "slow" value_size:6' in line["request"]
         assert "sesame" not in json.dumps(member.log.lines)
         assert (await metrics(member))["etcd_server_slow_apply_total", ()] >= 1
 
