@@ -29,10 +29,10 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(PY) -m bench $(if $(QUICK),--quick) $(if $(CLUSTER),--cluster $(CLUSTER)) $(ARGS)
 
-# Real processes broken under load, round after round: MINUTES=10 MEMBERS=3 SEED=… MIXED=1
+# Real processes broken under load, round after round: MINUTES=10 MEMBERS=3 SEED=… MIXED=1 NETNS=1
 chaos: $(STAMP)
 	$(PY) -m tests.support.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(MEMBERS),--members $(MEMBERS)) \
-		$(if $(SEED),--seed $(SEED)) $(if $(MIXED),--mixed) $(ARGS)
+		$(if $(SEED),--seed $(SEED)) $(if $(MIXED),--mixed) $(if $(NETNS),--netns) $(ARGS)
 
 # SEED=n replays one run; HOURS=1, MINUTES=5 or RUNS=100 hunt over fresh seeds until one fails (GO_ON=1:
 # and beyond), JOBS=2 on two cores.

@@ -67,6 +67,7 @@ class ServerProcess:
     environment: Mapping[str, str] = field(default_factory=dict)
     client_port: int = 0
     peer_port: int = 0
+    host: str = "127.0.0.1"
     initial_cluster: str = ""
     peer_scheme: str = "http"
     authority: bytes | None = None
@@ -75,11 +76,11 @@ class ServerProcess:
 
     @property
     def endpoint(self) -> str:
-        return f"127.0.0.1:{self.client_port}"
+        return f"{self.host}:{self.client_port}"
 
     @property
     def peer_url(self) -> str:
-        return f"{self.peer_scheme}://127.0.0.1:{self.peer_port}"
+        return f"{self.peer_scheme}://{self.host}:{self.peer_port}"
 
     @property
     def log_path(self) -> Path:
@@ -91,7 +92,7 @@ class ServerProcess:
         return self.process.pid
 
     def arguments(self) -> list[str]:
-        client = f"{'https' if self.authority else 'http'}://127.0.0.1:{self.client_port}"
+        client = f"{'https' if self.authority else 'http'}://{self.endpoint}"
         peer = self.peer_url
         return [
             *self.command,
@@ -154,7 +155,7 @@ class ServerProcess:
     def answers(self) -> bool:
         """A linearizable read succeeds. Not `/health`: that is false under an alarm."""
         try:
-            socket.create_connection(("127.0.0.1", self.client_port), timeout=5).close()
+            socket.create_connection((self.host, self.client_port), timeout=5).close()
         except OSError:
             return False
         with self.channel() as channel:
@@ -185,11 +186,9 @@ class ServerProcess:
 
     def _http_connection(self) -> http.client.HTTPConnection:
         if self.authority is None:
-            return http.client.HTTPConnection("127.0.0.1", self.client_port, timeout=10)
+            return http.client.HTTPConnection(self.host, self.client_port, timeout=10)
         context = ssl.create_default_context(cadata=self.authority.decode())
-        return http.client.HTTPSConnection(
-            "127.0.0.1", self.client_port, timeout=10, context=context
-        )
+        return http.client.HTTPSConnection(self.host, self.client_port, timeout=10, context=context)
 
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None

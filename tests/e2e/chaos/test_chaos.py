@@ -16,7 +16,8 @@ import grpc
 import pytest
 
 from kvserver.proto import rpc_pb2 as rpc
-from tests.support.chaos.cluster import ChaosMember, chaos_cluster, may_mount
+from tests.support.chaos.cluster import ChaosMember, chaos_cluster
+from tests.support.chaos.disks import may_mount
 from tests.support.chaos.faults import (
     Compact,
     Fault,
@@ -118,7 +119,7 @@ def test_a_read_of_a_leader_that_was_cut_off(tmp_path: Path, bugs: Sequence[str]
         assert old is not None
         others = [member for member in cluster.members if member is not old]
         told(book, old, rpc.PutRequest(key=b"a", value=b"1"))
-        cluster.proxy.cut(apart([old.name], [member.name for member in others]))
+        cluster.network.cut(apart([old.name], [member.name for member in others]))
         lost = old.status().header.member_id
         wait_until(lambda: others[0].status().leader not in (0, lost), 30, "a new leader")
         told(book, others[0], rpc.PutRequest(key=b"a", value=b"2"))

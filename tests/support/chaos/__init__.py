@@ -1,6 +1,8 @@
 """Chaos: a cluster of real processes under load, broken in many ways, and judged.
 
-    cluster.py   the members, each behind the proxy, started, ended and replaced
+    cluster.py   the members, started, ended and replaced, on a network that breaks: the proxy
+                 (tests/support/peer_proxy.py) or namespaces.py
+    disks.py     small file systems to be filled up
     load.py      clients that write and read and keep a history of what they were told
     watching.py  watches that resume on whatever member answers
     leases.py    a client whose keys live on leases, renewed for a while and then left

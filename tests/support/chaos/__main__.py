@@ -1,4 +1,7 @@
-"""Round after round of chaos, one line each: `make chaos MINUTES=10 MEMBERS=5 SEED=1 MIXED=1`."""
+"""Round after round of chaos, one line each: `make chaos MINUTES=10 MEMBERS=5 SEED=1`.
+
+MIXED=1: one member is a real etcd. NETNS=1: members in network namespaces of their own.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 
-from tests.support.chaos.cluster import ChaosCluster, Ports, chaos_cluster, may_mount
+from tests.support.chaos import namespaces
+from tests.support.chaos.cluster import ChaosCluster, Ports, chaos_cluster
+from tests.support.chaos.disks import may_mount
+from tests.support.chaos.faults import MIXABLE, WITH_CABLES
 from tests.support.chaos.journal import save
+from tests.support.chaos.namespaces import Namespaces, NotHere
 from tests.support.chaos.plan import plan_round
 from tests.support.chaos.rounds import RoundResult, Rounds
 from tests.support.etcd_binaries import find_etcd35
@@ -23,6 +30,12 @@ ROUNDS_PER_CLUSTER = 12
 
 def main() -> int:
     options = parsed()
+    if options.netns:
+        try:
+            namespaces.enter(["-m", "tests.support.chaos", *sys.argv[1:]])
+        except NotHere as error:
+            print(error)
+            return 2
     seed = options.seed or random.SystemRandom().randrange(1, 1_000_000)
     runs = Path(tempfile.mkdtemp(prefix="keydeck-chaos-"))
     print(f"seed {seed}; whatever is kept is in {runs}", flush=True)
@@ -49,6 +62,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--members", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mixed", action="store_true", help="one member is a real etcd 3.5")
+    parser.add_argument("--netns", action="store_true", help="members in network namespaces")
     parser.add_argument("--ports", default="0-0", help="FIRST-LAST, else anywhere below 31000")
     return parser.parse_args()
 
@@ -70,7 +84,12 @@ def one_cluster(
     ports = Ports(int(first), int(last))
     etcd = etcd_command() if options.mixed else ()
     with chaos_cluster(
-        directory, options.members, ports=ports, etcd=etcd, small_disks=int(may_mount())
+        directory,
+        options.members,
+        ports=ports,
+        etcd=etcd,
+        small_disks=int(may_mount()),
+        in_namespaces=options.netns,
     ) as cluster:
         rounds = Rounds(cluster, seed)
         for number in range(done, min(done + ROUNDS_PER_CLUSTER, options.rounds)):
@@ -88,7 +107,9 @@ def one_cluster(
 def one_round(rounds: Rounds, cluster: ChaosCluster, seed: int, number: int) -> RoundResult:
     dice = random.Random(seed * 1000 + number)
     has_small_disk = any(member.disk is not None for member in cluster.members)
-    result = rounds.run(plan_round(dice, has_small_disk=has_small_disk), number)
+    mixable = MIXABLE + WITH_CABLES if isinstance(cluster.network, Namespaces) else MIXABLE
+    plan = plan_round(dice, has_small_disk=has_small_disk, mixable=mixable)
+    result = rounds.run(plan, number)
     print(result, flush=True)
     result.evidence = result.evidence if result.violations else None
     return result

@@ -1,4 +1,5 @@
-"""The members of a chaos run. Each is reached by the others through the proxy only."""
+"""The members of a chaos run. Each is reached by the others through a network that breaks: the
+proxy, or namespaces with cables between them."""
 
 from __future__ import annotations
 
@@ -8,8 +9,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from pathlib import Path
 import grpc
 
 from kvserver.proto import rpc_pb2 as rpc
+from tests.support.chaos.disks import ballast, small_disk, unmount
+from tests.support.chaos.namespaces import Namespaces
 from tests.support.cluster_proc import ClusterMember
 from tests.support.peer_proxy import PeerProxy
 from tests.support.servers_proc import ServerProcess, keydeck_command
@@ -33,8 +34,6 @@ ETCD35_FLAGS = ("--logger=zap", "--log-outputs=stderr", "--log-level=warn")
 ASK_SECONDS_MAX = 1.0
 READ_SECONDS_MAX = 5.0
 START_SECONDS_MAX = 120.0
-DISK_BYTES = 320 * 1024 * 1024
-"""Of a member whose disk is to fill up: two log segments, the database and room for a while."""
 
 
 class Ports:
@@ -61,7 +60,6 @@ class Ports:
 class ChaosMember(ClusterMember):
     """A member with more than one life; each is told apart in the history."""
 
-    own_peer_port: int = 0
     failpoint_port: int = 0
     lives: int = 0
     is_etcd: bool = False
@@ -97,7 +95,7 @@ class ChaosMember(ClusterMember):
         """Arm, or with `off` disarm; whether the member took it."""
         if self.is_etcd or not self.process.running():
             return False
-        connection = http.client.HTTPConnection("127.0.0.1", self.failpoint_port, timeout=5)
+        connection = http.client.HTTPConnection(self.process.host, self.failpoint_port, timeout=5)
         try:
             connection.request("PUT", f"/{name}", term)
             return connection.getresponse().status == 204
@@ -148,6 +146,7 @@ class ChaosCluster:
         small_disks: int = 0,
         keydeck: Sequence[str] = (),
         flags: Sequence[str] = (),
+        in_namespaces: bool = False,
     ) -> None:
         self.directory = directory
         self._flags = flags
@@ -155,7 +154,7 @@ class ChaosCluster:
         self.members: list[ChaosMember] = []
         self._ports = ports
         self._made = 0
-        self.proxy = PeerProxy(self._pids)
+        self.network = Namespaces() if in_namespaces else PeerProxy(self._pids)
         for number in range(size):
             command = etcd if etcd and number == 0 else ()
             self._make(command, has_small_disk=number >= size - small_disks)
@@ -169,23 +168,32 @@ class ChaosCluster:
     def _make(self, etcd: Sequence[str], *, has_small_disk: bool = False) -> ChaosMember:
         name = f"m{self._made}"
         self._made += 1
-        own, failpoints = self._ports.take(), self._ports.take()
-        flags = (*FLAGS, f"--listen-peer-urls=http://127.0.0.1:{own}")
+        failpoints = self._ports.take()
         process = ServerProcess(
             etcd or self._keydeck,
             self.directory / name / "data",
             name,
-            (*flags, *(ETCD35_FLAGS if etcd else KEYDECK_FLAGS), *self._flags),
-            {"GOFAIL_HTTP": f"127.0.0.1:{failpoints}"},
+            (*FLAGS, *(ETCD35_FLAGS if etcd else KEYDECK_FLAGS), *self._flags),
             client_port=self._ports.take(),
             peer_port=self._ports.take(),
         )
-        member = ChaosMember(process, None, own, failpoints, is_etcd=bool(etcd))
+        self._connect(process)
+        process.environment = {"GOFAIL_HTTP": f"{process.host}:{failpoints}"}
+        member = ChaosMember(process, None, failpoints, is_etcd=bool(etcd))
         if has_small_disk:
             member.disk = small_disk(process.data_dir)
         self.members = [*self.members, member]
-        self.proxy.open(name, process.peer_port, own)
         return member
+
+    def _connect(self, process: ServerProcess) -> None:
+        """Where the others find it, and how it finds them."""
+        if isinstance(self.network, Namespaces):
+            process.host, prefix = self.network.add(process.name)
+            process.command = (*prefix, *process.command)
+        else:
+            own = self._ports.take()
+            process.flags = (f"--listen-peer-urls=http://127.0.0.1:{own}", *process.flags)
+            self.network.open(process.name, process.peer_port, own)
 
     def start(self) -> None:
         for member in self.members:
@@ -204,11 +212,11 @@ class ChaosCluster:
     def drop(self, member: ChaosMember) -> None:
         """A member that was removed: its process is ended and nobody asks it any more."""
         self.members = [each for each in self.members if each is not member]
-        self.proxy.forget(member.name)
+        self.network.forget(member.name)
         member.kill()
         member.close()
         if member.disk is not None:
-            _unmount(member.disk)
+            unmount(member.disk)
 
     def leader(self) -> ChaosMember | None:
         """Whoever claims to lead in the highest term, as far as anybody answers."""
@@ -222,7 +230,7 @@ class ChaosCluster:
 
     def mend(self) -> None:
         """No fault is left: the network heals, nobody is stopped, all have been started."""
-        self.proxy.heal()
+        self.network.heal()
         for member in self.members:
             member.signal(signal.SIGCONT)
             if member.disk is not None:
@@ -234,41 +242,10 @@ class ChaosCluster:
             member.signal(signal.SIGCONT)
             member.kill()
             member.close()
-        self.proxy.close()
+        self.network.close()
         for member in self.members:
             if member.disk is not None:
-                _unmount(member.disk)
-
-
-def may_mount() -> bool:
-    """Whether small file systems can be had here: root in a namespace that lets it mount."""
-    with tempfile.TemporaryDirectory() as directory:
-        if not _mount(Path(directory), 1024 * 1024):
-            return False
-        _unmount(Path(directory))
-    return True
-
-
-def small_disk(directory: Path) -> Path | None:
-    directory.mkdir(parents=True, mode=0o700)
-    return directory if _mount(directory, DISK_BYTES) else None
-
-
-def _mount(directory: Path, size_bytes: int) -> bool:
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=0700", "tmpfs", directory]
-    try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-def _unmount(directory: Path) -> None:
-    # Lazily: whatever still holds a file there lets go of it in its own time.
-    subprocess.run(["umount", "-l", directory], capture_output=True, check=False)
-
-
-def ballast(disk: Path) -> Path:
-    return disk / "ballast"
+                unmount(member.disk)
 
 
 @contextlib.contextmanager
@@ -281,13 +258,17 @@ def chaos_cluster(
     small_disks: int = 0,
     keydeck: Sequence[str] = (),
     flags: Sequence[str] = (),
+    in_namespaces: bool = False,
 ) -> Iterator[ChaosCluster]:
     """A running cluster; every process of it is ended with the `with`.
 
     `etcd`: the command of a real one, for the first member. `keydeck`: of all others. `flags`: of
-    every member, over those of `FLAGS`.
+    every member, over those of `FLAGS`. `in_namespaces`: a real network between them, for who is
+    in namespaces himself (`namespaces.enter`).
     """
-    cluster = ChaosCluster(directory, size, ports or Ports(), etcd, small_disks, keydeck, flags)
+    cluster = ChaosCluster(
+        directory, size, ports or Ports(), etcd, small_disks, keydeck, flags, in_namespaces
+    )
     try:
         cluster.start()
         yield cluster

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 import grpc
 
 from kvserver.proto import rpc_pb2 as rpc
-from tests.support.chaos.cluster import ChaosCluster, ChaosMember, ballast
+from tests.support.chaos.cluster import ChaosCluster, ChaosMember
+from tests.support.chaos.disks import ballast
 from tests.support.chaos.load import Book
+from tests.support.chaos.namespaces import Namespaces
 from tests.support.peer_proxy import apart, between
 
 LONG_CALL_SECONDS_MAX = 10.0
@@ -157,17 +159,17 @@ class Isolate(Fault):
         return True
 
     def strike(self, scene: Scene) -> None:
-        scene.cluster.proxy.cut(apart(self.names(), self.others(scene)))
+        scene.cluster.network.cut(apart(self.names(), self.others(scene)))
 
     def end(self, scene: Scene) -> None:
-        scene.cluster.proxy.heal()
+        scene.cluster.network.heal()
 
 
 class Mute(Isolate):
     """They hear everything, and nobody hears them."""
 
     def strike(self, scene: Scene) -> None:
-        scene.cluster.proxy.cut(between(self.names(), self.others(scene)))
+        scene.cluster.network.cut(between(self.names(), self.others(scene)))
 
 
 class Deafen(Isolate):
@@ -177,7 +179,7 @@ class Deafen(Isolate):
         return False
 
     def strike(self, scene: Scene) -> None:
-        scene.cluster.proxy.cut(between(self.others(scene), self.names()))
+        scene.cluster.network.cut(between(self.others(scene), self.names()))
 
 
 class Bridge(Deafen):
@@ -187,14 +189,23 @@ class Bridge(Deafen):
         others = self.others(scene)
         scene.dice.shuffle(others)
         half = len(others) // 2
-        scene.cluster.proxy.cut(apart(others[:half], others[half:]))
+        scene.cluster.network.cut(apart(others[:half], others[half:]))
 
 
 class SlowNetwork(Deafen):
     def strike(self, scene: Scene) -> None:
         seconds = scene.dice.choice([0.02, 0.1, 0.4])
         paths = apart(self.names(), self.others(scene))
-        scene.cluster.proxy.slow(paths, seconds)
+        scene.cluster.network.slow(paths, seconds)
+
+
+class Unplug(Isolate):
+    """Nothing from or to them, their clients included: there has to be a cable."""
+
+    def strike(self, scene: Scene) -> None:
+        network = scene.cluster.network
+        assert isinstance(network, Namespaces)
+        network.unplug(self.names())
 
 
 class Resets(Fault):
@@ -202,7 +213,7 @@ class Resets(Fault):
 
     def strike(self, scene: Scene) -> None:
         for _ in range(scene.dice.randint(1, 8)):
-            scene.cluster.proxy.reset(self.names())
+            scene.cluster.network.reset(self.names())
             scene.wait(0.1)
 
 
@@ -373,3 +384,18 @@ MIXABLE: tuple[Kind, ...] = (
     (2, Compact, "one"),
 )
 """Faults that may come together with others: how often, what, whom."""
+WITH_CABLES: tuple[Kind, ...] = (
+    (6, Unplug, "leader"),
+    (3, Unplug, "minority"),
+    (1, Unplug, "all"),
+    (6, Isolate, "leader"),
+    (4, Isolate, "minority"),
+    (4, Mute, "leader"),
+    (4, Mute, "follower"),
+    (4, Deafen, "leader"),
+    (4, Deafen, "follower"),
+    (4, Bridge, "one"),
+    (3, SlowNetwork, "leader"),
+    (3, SlowNetwork, "one"),
+)
+"""More of what a network does, for members in namespaces."""
