@@ -18,8 +18,9 @@ run: $(STAMP)
 cluster: $(STAMP)
 	$(PY) manage.py serve --members $(or $(MEMBERS),3)
 
+# Two workers, each with a core of its own (tests/support/lanes.py); ARGS="-n 0 tests/raft" for one process.
 test: $(STAMP)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n 2 $(ARGS)
 
 check: $(STAMP)
 	$(VENV)/bin/ruff format --check .

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
 from django.test import Client as Browser
@@ -29,11 +31,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
+    """One member of each kind that is asked for, kept: modules take turns with them."""
+    with ExitStack() as until_the_end:
+
+        @cache
+        def of_kind(kind: str) -> Server:
+            directory = tmp_path_factory.mktemp(kind)
+            [one] = until_the_end.enter_context(running(kind, directory))
+            return one
+
+        yield of_kind
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> Iterator[Server]:
     """One member, real etcd or Keydeck."""
-    with running(request.param, tmp_path_factory.mktemp(request.param)) as [one]:
-        yield one
-        clients.close()
+    yield servers(request.param)
+    clients.close()
 
 
 @pytest.fixture(scope="session")
