@@ -91,6 +91,16 @@ PAGES: dict[str, tuple[str, ...]] = {
         "Reads a file as Export writes it, shows what it would change, and writes it in "
         "transactions of up to 128 keys, each with a result of its own.",
     ),
+    "key_job": (
+        "An import or a rewind, or the comparison before one. It goes on in the console when this "
+        "page is closed, and stops between two batches when it is told to.",
+        "Every batch is a transaction of its own: written as a whole, or left out because a key "
+        "of it had changed since the plan.",
+    ),
+    "at_moment": (
+        "The store knows no clock, only revisions. The console's samples say which revision it "
+        "had reached when, so a time means a revision, or a few of them.",
+    ),
     "build_txn": (
         "A transaction compares, then does one of two lists of operations, as one revision: all "
         "of it or nothing.",

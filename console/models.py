@@ -134,12 +134,16 @@ class Job(models.Model):
         SIZES = "sizes", "Size scan"
         SNAPSHOT = "snapshot", "Snapshot"
         OPEN = "open", "Reading of a snapshot"
+        COMPARE = "compare", "Comparison"
+        IMPORT = "import", "Import"
+        REWIND = "rewind", "Rewind"
 
     class Lane(models.TextChoices):
         MEMBERS = "members", "changes members"
         SCAN = "scan", "reads keys"
         SNAPSHOT = "snapshot", "saves a snapshot"
         OPEN = "open", "reads a snapshot"
+        KEYS = "keys", "writes keys"
 
     lane = models.CharField(max_length=16, choices=Lane.choices, default=Lane.MEMBERS)
     kind = models.CharField(max_length=16, choices=Kind.choices)
@@ -166,6 +170,28 @@ class Job(models.Model):
                 condition=models.Q(state="running"),
                 name="one_running_job_a_lane",
             )
+        ]
+
+
+class JobBatch(models.Model):
+    """What became of one transaction of an import or a rewind (keys/batches.py BatchResult)."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="batches")
+    number = models.PositiveIntegerField()
+    changes = models.PositiveIntegerField()
+    first = models.BinaryField()
+    last = models.BinaryField()
+    state = models.CharField(max_length=10)
+    revision = models.BigIntegerField(default=0)
+    conflicts = models.JSONField(default=list)
+    """Byte text of the first keys that had changed."""
+    conflicts_more = models.PositiveIntegerField(default=0)
+    detail = models.TextField(blank=True, default="")
+
+    class Meta:
+        ordering: ClassVar = ["number"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["job", "number"], name="one_result_a_batch")
         ]
 
 

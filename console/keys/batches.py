@@ -1,13 +1,13 @@
 """Many changes in few transactions, each guarded and each with a result of its own.
 
 A batch is written as a whole or not at all: only if every key in it still is as the plan saw it.
-One that meets a conflict is left out and named, the others go on; a call that fails ends the run,
-because whatever refused it would refuse the rest. No Django, no gRPC.
+One that meets a conflict is left out and named, the others go on; a call that fails ends the run
+(write_job.py), because whatever refused it would refuse the rest. No Django, no gRPC.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from console.keys.txn import BYTES_MAX, OPS_MAX, Delete, Get, Put, Txn, TxnResult, unchanged
@@ -100,15 +100,3 @@ def _result(
 ) -> BatchResult:
     first, last = batch[0].key, batch[-1].key
     return BatchResult(number, len(batch), first, last, state, revision, conflicts, detail)
-
-
-def run(
-    changes: Iterable[Change], write: Callable[[int, list[Change]], BatchResult]
-) -> list[BatchResult]:
-    """Write batch after batch until one fails."""
-    results: list[BatchResult] = []
-    for number, batch in enumerate(batched(changes), 1):
-        results.append(write(number, batch))
-        if results[-1].state in {"failed", "unknown"}:
-            break
-    return results

@@ -29,4 +29,7 @@ class JobConsumer(LiveConsumer):
     def _html(self) -> str:
         pk = self.scope["url_route"]["kwargs"]["job"]
         job = Job.objects.filter(cluster=self.cluster, pk=pk).first()
-        return fragment(job) if job else ""
+        return self.html_of(job) if job else ""
+
+    def html_of(self, job: Job) -> str:
+        return fragment(job)

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillBusy
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import IntegrityError, transaction
 from django.utils.timezone import now
@@ -35,10 +35,14 @@ LANES = {
     Job.Kind.SIZES: Job.Lane.SCAN,
     Job.Kind.SNAPSHOT: Job.Lane.SNAPSHOT,
     Job.Kind.OPEN: Job.Lane.OPEN,
+    # One at a time: what is written by one would be a conflict of the other.
+    Job.Kind.COMPARE: Job.Lane.KEYS,
+    Job.Kind.IMPORT: Job.Lane.KEYS,
+    Job.Kind.REWIND: Job.Lane.KEYS,
 }
 """Every other kind changes members."""
 
-READS_ONLY = frozenset(LANES)
+READS_ONLY = frozenset({Job.Kind.SIZES, Job.Kind.SNAPSHOT, Job.Kind.OPEN, Job.Kind.COMPARE})
 """Kinds that change nothing on the cluster: a read-only connection allows them."""
 
 log = logging.getLogger(__name__)
@@ -63,7 +67,13 @@ class Busy(Exception):
     """Another job runs in this lane of the cluster."""
 
 
-def create(request: Any, kind: str, steps: list[Step], threshold_percent: int = 0) -> Job:
+def create(
+    request: Any,
+    kind: str,
+    steps: list[Step],
+    threshold_percent: int = 0,
+    result: dict[str, Any] | None = None,
+) -> Job:
     """The row of a job that is about to run. Raises Busy when another one does."""
     return create_for(
         request.cluster,
@@ -72,6 +82,7 @@ def create(request: Any, kind: str, steps: list[Step], threshold_percent: int = 
         steps,
         threshold_percent=threshold_percent,
         address=client_address(request),
+        result=result,
     )
 
 
@@ -83,6 +94,7 @@ def create_for(
     *,
     threshold_percent: int = 0,
     address: str = "",
+    result: dict[str, Any] | None = None,
 ) -> Job:
     mark_interrupted(older_than_seconds=SILENT_SECONDS_MAX)
     try:
@@ -96,6 +108,7 @@ def create_for(
                 address=address,
                 steps=steps,
                 threshold_percent=threshold_percent,
+                result=result or {},
                 heartbeat_at=now(),
             )
     except IntegrityError:
@@ -131,6 +144,8 @@ def mark_interrupted(older_than_seconds: float = 0) -> int:
 def _unfinished(job: Job) -> tuple[str, str]:
     if job.kind in READS_ONLY:
         return "interrupted", "the console stopped meanwhile"
+    if LANES.get(Job.Kind(job.kind)) == Job.Lane.KEYS:
+        return "unknown", "the console stopped meanwhile: the batch it was at may have been written"
     return "unknown", "the console stopped meanwhile: the member may have finished"
 
 
@@ -149,6 +164,8 @@ def close(job: Job, state: str, detail: str) -> None:
 
 class Worker:
     """What every kind shares. Owned by the thread that runs it; `work` says how it ended."""
+
+    needs: ClassVar[Role] = Role.OPERATOR
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -174,8 +191,8 @@ class Worker:
         if fresh.abort_asked:
             return Job.State.ABORTED, self.aborted_words()
         role = fresh.account.role_on(fresh.cluster) if fresh.account else None
-        if role is None or role < Role.OPERATOR:
-            return Job.State.STOPPED, f"{fresh.account_name} is no longer operator here."
+        if role is None or role < self.needs:
+            return Job.State.STOPPED, f"{fresh.account_name} is no longer {self.needs.label} here."
         if fresh.cluster.is_read_only and self.job.kind not in READS_ONLY:
             return Job.State.STOPPED, "The connection has become read-only."
         return None

@@ -31,6 +31,10 @@ RESULTS: dict[str, tuple[str, str]] = {
     Job.Kind.SIZES: ("What makes the database big", "sizes"),
     Job.Kind.SNAPSHOT: ("All snapshots", "snapshots"),
     Job.Kind.OPEN: ("Look into it", "browse_snapshot"),
+    # These have pages of their own (keys/views_job.py).
+    Job.Kind.COMPARE: ("", ""),
+    Job.Kind.IMPORT: ("", ""),
+    Job.Kind.REWIND: ("", ""),
 }
 """Jobs of stages, and where what they found is shown."""
 

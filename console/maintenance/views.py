@@ -78,6 +78,8 @@ def told(alarm: Alarm) -> dict[str, Any]:
 @allow(Role.OPERATOR)
 def job(request: HttpRequest, job: int) -> HttpResponse:
     found = job_of(request, job)
+    if found.lane == Job.Lane.KEYS:
+        return redirect("key_job", request.cluster.slug, found.pk)
     context = frame(found.get_kind_display()) | job_context(found)
     return render(request, "maintenance/job.html", context)
 

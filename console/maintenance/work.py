@@ -14,18 +14,32 @@ from console.maintenance.jobs import Worker
 from console.models import Job
 
 WORKERS = {
-    Job.Kind.DEFRAGMENT: "defragmentation.Defragmentation",
-    Job.Kind.ROLLING: "defragmentation.Defragmentation",
-    Job.Kind.SIZES: "sizes_job.SizesJob",
-    Job.Kind.SNAPSHOT: "snapshot_job.SnapshotJob",
-    Job.Kind.OPEN: "open_job.OpenJob",
+    Job.Kind.DEFRAGMENT: "console.maintenance.defragmentation.Defragmentation",
+    Job.Kind.ROLLING: "console.maintenance.defragmentation.Defragmentation",
+    Job.Kind.SIZES: "console.maintenance.sizes_job.SizesJob",
+    Job.Kind.SNAPSHOT: "console.maintenance.snapshot_job.SnapshotJob",
+    Job.Kind.OPEN: "console.maintenance.open_job.OpenJob",
+    Job.Kind.COMPARE: "console.keys.write_job.CompareJob",
+    Job.Kind.IMPORT: "console.keys.write_job.ImportJob",
+    Job.Kind.REWIND: "console.keys.write_job.RewindJob",
 }
 """Named, not imported: the modules that begin jobs are those that work them off."""
 
+SEEN_SECONDS = 1.0
 
-def launch(job: Job) -> None:
+
+def launch(job: Job) -> threading.Thread:
     """Work the job off in a thread of its own."""
-    threading.Thread(target=_thread, args=(job,), name=f"job-{job.pk}", daemon=True).start()
+    thread = threading.Thread(target=_thread, args=(job,), name=f"job-{job.pk}", daemon=True)
+    thread.start()
+    return thread
+
+
+def launch_and_see(job: Job) -> None:
+    """The same, and wait a moment: what is done by then is seen done on the page that follows."""
+    thread = launch(job)
+    if thread is not None:  # a launch of its own kind, in tests
+        thread.join(SEEN_SECONDS)
 
 
 def _thread(job: Job) -> None:
@@ -41,5 +55,5 @@ def execute(pk: int, hands: Any = None, own: OwnSignIn | None = None) -> None:
     job = Job.objects.select_related("cluster", "account").get(pk=pk)
     job.cluster.own = own
     module, _, name = WORKERS[Job.Kind(job.kind)].rpartition(".")
-    worker: Callable[..., Worker] = getattr(import_module(f"console.maintenance.{module}"), name)
+    worker: Callable[..., Worker] = getattr(import_module(module), name)
     worker(job, hands).run()

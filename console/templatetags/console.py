@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
+from console.history.moments import told, when
 from console.icons import PATHS
 from console.keys import addresses
 from console.keys.byte_text import show as show_bytes
@@ -109,6 +110,20 @@ def ago(seconds: float | None) -> str:
 def utc(second: int) -> str:
     """A second of the epoch, as a moment."""
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+@register.simple_tag
+def reached_when(cluster: Cluster, revision: int) -> str:
+    """Between which moments the store reached a revision, where the console's samples tell."""
+    found = when(cluster, revision)
+    if found is None:
+        return ""
+    since, until = found
+    if since is None:
+        return f"reached by {told(until)}"
+    if since.date() == until.date():
+        return f"reached {since:%Y-%m-%d}, {since:%H:%M:%S} to {until:%H:%M:%S} UTC"
+    return f"reached between {told(since)} and {told(until)}"
 
 
 @register.filter

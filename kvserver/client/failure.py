@@ -10,6 +10,10 @@ from kvserver.errors import Code
 FATE_UNKNOWN = frozenset(
     {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.UNKNOWN, Code.INTERNAL}
 )
+TRY_ANOTHER_MEMBER = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
+"""What one member's silence or trouble looks like; every other refusal all of them would give."""
+LEADER_CHANGED = "etcdserver: leader changed"
+"""The answer to a read that a new leader knows nothing of: asked again it is answered."""
 SURELY_NOT_DONE = frozenset({"etcdserver: unhealthy cluster"})
 """Refusals with a code of FATE_UNKNOWN that come before anything is proposed
 (spec/cluster.md §3.6)."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvserver.client.client import Client
+from kvserver.client.config import Endpoint
 from kvserver.client.failure import CallFailed
 from kvserver.client.watch import WatchStream, refusal
 from kvserver.errors import Code
@@ -72,6 +73,12 @@ class Follow:
         self._seen = self._delivered = 0
         """Events of `next_revision` that came in pieces: on this stream, and given at all."""
 
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Whose stream it is on, or was last."""
+        stream = self._stream
+        return stream.endpoint if stream else None
+
     def close(self) -> None:
         self._closed.set()
         stream = self._stream
@@ -106,7 +113,9 @@ class Follow:
         if endpoint is None:
             raise self._failure("no endpoint answers")
         # Without a leader a member shows nothing new: better to be told and to ask another (§7).
-        stream = self._stream = WatchStream(self._client, endpoint, needs_leader=True)
+        stream = self._stream = WatchStream(
+            self._client, endpoint, needs_leader=True, is_checked=True
+        )
         try:
             self._create(stream)
             skip, self._seen = self._delivered, 0

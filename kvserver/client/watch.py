@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from kvserver.client.client import Client
+from kvserver.client.client import Client, monotonic
 from kvserver.client.config import Endpoint
 from kvserver.client.failure import CallFailed
 from kvserver.errors import Code
@@ -21,6 +21,10 @@ from kvserver.proto import rpc_pb2
 PROGRESS_SECONDS = 0.1
 """How often progress is asked for while somebody waits for it: a member that is still replaying
 answers nothing (spec/watch.md W11), so the question is repeated."""
+
+SILENT_SECONDS = 3.0
+"""A stream on which nothing came for so long is checked: a member that stands still (a stopped
+process, a network that swallows packets) breaks no connection for a long time."""
 
 _NAMES = {code.name.title().replace("_", ""): code for code in Code}
 """Codes as Go prints them: PermissionDenied."""
@@ -38,8 +42,15 @@ class WatchStream:
         *,
         seconds: float | None = None,
         needs_leader: bool = False,
+        is_checked: bool = False,
     ) -> None:
+        """`is_checked`: a silent member is asked whether it is there, and the stream ends when it
+        is not."""
         self.endpoint = endpoint
+        self._client = client
+        self._is_checked = is_checked
+        self._is_lost = False
+        self._heard_at = monotonic()
         self.asks_progress = False
         self._requests: queue.SimpleQueue[rpc_pb2.WatchRequest | None] = queue.SimpleQueue()
         self._is_closed = False
@@ -64,8 +75,15 @@ class WatchStream:
 
     def __iter__(self) -> Iterator[rpc_pb2.WatchResponse]:
         try:
-            yield from self._call
+            for response in self._call:
+                self._heard_at = monotonic()
+                yield response
         except grpc.RpcError as error:
+            if self._is_lost:
+                text = "the member does not answer any more"
+                raise CallFailed(
+                    Code.UNAVAILABLE, text, str(self.endpoint), was_sent=True
+                ) from None
             if not self._is_closed:
                 raise CallFailed.from_rpc(error, str(self.endpoint), is_write=False) from None
 
@@ -77,12 +95,24 @@ class WatchStream:
             except queue.Empty:
                 if self._is_closed or not self._call_is_active():
                     return
+                if self._is_checked and not self._still_there():
+                    return
                 if self.asks_progress:
                     yield rpc_pb2.WatchRequest(progress_request=rpc_pb2.WatchProgressRequest())
                 continue
             if request is None:
                 return
             yield request
+
+    def _still_there(self) -> bool:
+        if monotonic() - self._heard_at < SILENT_SECONDS:
+            return True
+        self._heard_at = monotonic()
+        if self._client.answers(self.endpoint):
+            return True
+        self._is_lost = True
+        self._call.cancel()
+        return False
 
     def _call_is_active(self) -> bool:
         call = getattr(self, "_call", None)

@@ -41,9 +41,13 @@ RULES: dict[str, tuple[Who | Role, bool]] = {
     "delete_range": (Role.EDITOR, True),
     "rewind": (Role.EDITOR, True),
     "undo_put": (Role.EDITOR, True),
+    "key_job": (Role.EDITOR, False),
+    "key_job_live": (Role.EDITOR, False),
+    "stop_key_job": (Role.EDITOR, False),
     "key_history": (Role.VIEWER, False),
     "restore_key": (Role.EDITOR, True),
     "history": (Role.VIEWER, False),
+    "at_moment": (Role.VIEWER, False),
     "revision": (Role.VIEWER, False),
     "palette": (Who.SIGNED_IN, False),
     "palette_keys": (Role.VIEWER, False),
@@ -186,7 +190,7 @@ def address(name: str, cluster: Cluster, account: Account) -> str:
         return reverse(name, args=[cluster.slug, 2])
     if name in {"lease", "keep_alive", "revoke_lease"}:
         return reverse(name, args=[cluster.slug, "7abc"])
-    if name in {"job", "job_live", "abort_job", "download_saved"}:
+    if name in {"job", "job_live", "abort_job", "download_saved"} or "key_job" in name:
         return reverse(name, args=[cluster.slug, 1])
     if isinstance(RULES[name][0], Role):
         return reverse(name, args=[cluster.slug]) + "?key=/t/access-table"

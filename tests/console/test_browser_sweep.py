@@ -7,6 +7,7 @@ addresses in OBJECTS; a new one without fails, so that no page is left out.
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -71,6 +72,8 @@ OBJECTS: dict[str, list[str]] = {
     "move_leader": ["/c/local/members/move-leader?member={member}"],
     "job": ["/c/local/maintenance/jobs/{job}"],
     "job_live": ["/c/local/maintenance/jobs/{job}/live"],
+    "key_job": ["/c/local/keys/jobs/{key_job}"],
+    "key_job_live": ["/c/local/keys/jobs/{key_job}/live"],
     "etcd_user": ["/c/local/user?name=ada"],
     "delete_user": ["/c/local/user/delete?name=ada"],
     "user_password": ["/c/local/user/password?name=ada"],
@@ -120,6 +123,7 @@ def objects(chromium: Browser, served: Served, signed_in, behind: Store) -> dict
         one.page.get_by_role("button", name=re.compile("^Defragment ")).click()
         expect(one.page.locator("#job .sentence")).to_contain_text("done")
         found["job"] = one.page.url.rpartition("/")[2]
+        found["key_job"] = import_hostile(one)
         one.open("/c/local/maintenance/snapshots")
         one.page.get_by_role("button", name="Save a snapshot now").click()
         expect(one.page.locator("#job .sentence")).to_contain_text("done")
@@ -129,6 +133,18 @@ def objects(chromium: Browser, served: Served, signed_in, behind: Store) -> dict
         one.page.get_by_role("button", name="Open the snapshot").click()
         expect(one.page.locator("#job .sentence")).to_contain_text("done")
     return found
+
+
+def import_hostile(one: Visit) -> str:
+    """An import of hostile keys from a file with such a name: the job whose page shows both."""
+    entry = {"key": SCRIPT, "value_base64": "/w=="}
+    file = {"name": SCRIPT.rpartition("/")[2], "mimeType": "", "buffer": json.dumps(entry).encode()}
+    one.open("/c/local/keys/import")
+    one.page.get_by_label("File", exact=True).set_input_files(file)
+    one.page.get_by_role("button", name="Compare with the cluster").click()
+    one.page.get_by_role("button", name="Import keys").click()
+    expect(one.page.locator("h1")).to_have_text("Import: done")
+    return one.page.url.rpartition("/")[2]
 
 
 @pytest.mark.parametrize("name", GET_ROUTES)

@@ -37,7 +37,7 @@ MORE = {
     ),
     **dict.fromkeys(("findings", "key_access", "enable_auth"), DIRECTORY_CALLS_MAX),
 }
-NOT_HERE = {"{job}", "{file}"}
+NOT_HERE = {"{job}", "{key_job}", "{file}"}
 """Addresses of jobs and snapshot files: rows and files of the console, no calls."""
 STREAMED = {"export_keys", "watch_export", "save_snapshot", "download_snapshot"}
 """Downloads: as long as what they hold."""
@@ -80,23 +80,22 @@ def objects(store: Store) -> dict[str, str]:
 @pytest.fixture
 def calls(monkeypatch) -> Iterator[list[str]]:
     made: list[str] = []
-    real_call, real_fan_out, real_stream = Client._call, Client.fan_out, Client.stream
+    real_call, real_begin, real_stream = Client._call, Client._begin, Client.stream
 
-    def call(self, endpoint, pick, request, *rest, **named):
+    def call(self, endpoint, pick, request, *rest):
         made.append(type(request).__name__)
-        return real_call(self, endpoint, pick, request, *rest, **named)
+        return real_call(self, endpoint, pick, request, *rest)
 
-    def fan_out(self, endpoints, pick, request, *rest, **named):
-        asked = list(endpoints)
-        made.extend([type(request).__name__] * len(asked))
-        return real_fan_out(self, asked, pick, request, *rest, **named)
+    def begin(self, endpoint, pick, request, *rest):
+        made.append(type(request).__name__)
+        return real_begin(self, endpoint, pick, request, *rest)
 
     def stream(self, *rest, **named):
         made.append("stream")
         return real_stream(self, *rest, **named)
 
     monkeypatch.setattr(Client, "_call", call)
-    monkeypatch.setattr(Client, "fan_out", fan_out)
+    monkeypatch.setattr(Client, "_begin", begin)
     monkeypatch.setattr(Client, "stream", stream)
     yield made
 

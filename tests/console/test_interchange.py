@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.gateway.records import Key
-from console.keys import batches, interchange, views_import
+from console.keys import batches, import_file, interchange, views_import
 from console.keys.byte_text import show
 from console.keys.interchange import BadFile, read, written
+from console.maintenance import work
 from console.models import AuditRow, Cluster
 from tests.console.conftest import SLOW_MACHINE, Store
 from tests.console.test_plans import hidden, plain
@@ -91,6 +92,11 @@ def own_directory(settings, tmp_path) -> None:
     settings.CONSOLE_DIR = tmp_path
 
 
+@pytest.fixture(autouse=True)
+def jobs_are_done_at_once(monkeypatch) -> None:
+    monkeypatch.setattr(work, "launch", lambda job: work.execute(job.pk))
+
+
 def export(browser, prefix: bytes, kind: str, **more: object) -> bytes:
     params = {"prefix": show(prefix), "format": kind, **more}
     answer = browser.get(reverse("export_keys", args=["one"]), params)
@@ -107,7 +113,7 @@ def upload(browser, data: bytes, kind: str = "ndjson", **fields: str):
 
 def apply(browser, plan, **fields: str):
     everything = {**hidden(plan.text), "step": "start", **fields}
-    return browser.post(reverse("import_keys", args=["one"]), everything)
+    return browser.post(reverse("import_keys", args=["one"]), everything, follow=True)
 
 
 @pytest.mark.parametrize("kind", interchange.FORMATS)
@@ -231,7 +237,7 @@ def test_a_file_that_is_refused_leaves_nothing(as_editor, prefix, tmp_path, monk
     answer = upload(as_editor, twice)
     assert answer.status_code == 422
     assert "ine 2: this key stands in the file twice" in plain(answer.text)
-    monkeypatch.setattr(views_import, "ENTRIES_MAX", 1)
+    monkeypatch.setattr(import_file, "ENTRIES_MAX", 1)
     other = f'{{"key": "{key}", "value": "a"}}\n{{"key": "{key}x", "value": "b"}}'.encode()
     assert "split the file" in upload(as_editor, other).text
     monkeypatch.setattr(views_import, "FILE_BYTES_MAX", 10)
@@ -257,7 +263,7 @@ def test_an_import_that_names_no_revision_writes_nothing(as_editor, store, prefi
 def test_old_files_are_swept(as_editor, tmp_path, prefix) -> None:
     import os
 
-    directory = views_import.spool()
+    directory = import_file.spool()
     assert directory.stat().st_mode & 0o777 == 0o700
     old = directory / "old"
     old.write_bytes(b"x")
