@@ -165,7 +165,9 @@
       going = Date.now();
       return;
     }
-    const target = document.querySelector(`[data-hotkey="${CSS.escape(event.key)}"]`);
+    // What the page is about comes before its frame.
+    const hotkey = `[data-hotkey="${CSS.escape(event.key)}"]`;
+    const target = document.querySelector(`main ${hotkey}`) ?? document.querySelector(hotkey);
     if (!target) return;
     event.preventDefault();
     if (typing(target)) target.select();

@@ -152,6 +152,7 @@ def audit(request: HttpRequest) -> HttpResponse:
         "audit/list.html",
         {
             "title": "Audit",
+            "has_filter": True,
             "rail_current": "audit",
             "crumbs": [("Console", None), ("Audit", None)],
             "rows": page[:PAGE_ROWS],

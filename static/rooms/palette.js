@@ -72,7 +72,10 @@
   }
   function described() {
     const usable = (element) => !element.disabled && !element.closest("[hidden]");
-    const here = [...document.querySelectorAll("[data-hotkey]")].filter(usable);
+    const inMain = (element) => Number(!element.closest("main"));
+    const here = [...document.querySelectorAll("[data-hotkey]")]
+      .filter(usable)
+      .sort((a, b) => inMain(a) - inMain(b));
     const seen = new Set();
     const keys = here
       .filter((element) => !seen.has(element.dataset.hotkey) && seen.add(element.dataset.hotkey))

@@ -25,7 +25,12 @@ ARGUMENTS = [
 AXE = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 
 
+WAIT_MS = 15_000
+"""For what a page is expected to come to: an upper bound, also of a busy machine."""
+
+
 def launch(playwright: Playwright) -> Browser:
+    expect.set_options(timeout=WAIT_MS)
     assert Path(CHROMIUM).exists(), f"the browser tests need {CHROMIUM}"
     return playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
 
@@ -81,7 +86,7 @@ def sign_in(browser: Browser, base: str, password: str) -> Any:
 @contextmanager
 def visit(browser: Browser, base: str, **options: Any) -> Iterator[Visit]:
     context: BrowserContext = browser.new_context(**options)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(WAIT_MS)
     page = context.new_page()
     one = Visit(page, base)
     page.on("console", lambda m: one.complaints.append(m.text) if m.type == "error" else None)

@@ -89,6 +89,7 @@ OBJECTS: dict[str, list[str]] = {
     "palette": ["/go", "/go?q=/hostile/"],
 }
 REFUSED = {
+    "at_moment": 400,  # it leads on; without a page to lead to it says so
     "disarm": 400,  # the alarm is not raised: the page that says so is the one there is
 }
 GET_ROUTES = [name for name in ROUTES if "GET" in rule_of(name).methods]
