@@ -2,10 +2,10 @@
 
 import os
 
-from django.core.asgi import get_asgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
-http = get_asgi_application()
+django.setup(set_prefix=False)
 
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.sessions import CookieMiddleware  # noqa: E402
@@ -15,6 +15,7 @@ from console.keys.consumer import KeyJobConsumer  # noqa: E402
 from console.live import NoSuchSocket  # noqa: E402
 from console.maintenance.consumer import JobConsumer  # noqa: E402
 from console.overview.consumer import OverviewConsumer  # noqa: E402
+from console.serving.handler import Handler  # noqa: E402
 from console.watch.consumer import WatchConsumer  # noqa: E402
 
 sockets = [
@@ -25,4 +26,6 @@ sockets = [
     path("<path:anything>", NoSuchSocket.as_asgi()),
 ]
 
-application = ProtocolTypeRouter({"http": http, "websocket": CookieMiddleware(URLRouter(sockets))})
+application = ProtocolTypeRouter(
+    {"http": Handler(), "websocket": CookieMiddleware(URLRouter(sockets))}
+)

@@ -13,6 +13,7 @@ random secret that ends with it.
     KEYDECK_TRUSTED_ORIGINS   https://... origins of forms and sockets beside the host itself
     KEYDECK_SESSION_HOURS     a session ends this long after sign-in (10)
     KEYDECK_SNAPSHOT_DIR      where saved snapshots go (snapshots in the data dir)
+    KEYDECK_UPLOAD_MIB        the largest backup that can be sent to the snapshot browser (2048)
     KEYDECK_SECRET_KEY, KEYDECK_ENCRYPTION_KEY   instead of the files
     KEYDECK_LOG_LEVEL         (WARNING)
     KEYDECK_MEMBER_COMMAND    what `serve` starts as the member (python -m kvserver)
@@ -143,6 +144,9 @@ if flag("KEYDECK_BEHIND_PROXY"):
 
 # A value of a key may be 1.5 MiB by default; a conflict page carries it more than once.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024
+
+# Of a backup that is opened in the console; etcd advises against databases of more than 8 GiB.
+UPLOAD_BYTES_MAX = int(os.environ.get("KEYDECK_UPLOAD_MIB", "2048")) * 1024 * 1024
 
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]

@@ -73,6 +73,26 @@
 
   document.addEventListener("htmx:load", (event) => reveal(event.detail.elt));
 
+  // --- a live region that is swapped keeps the focus and what is unfolded -----------------------
+  // htmx itself keeps the focus in a swap of its own, not in what comes over a socket.
+  let held = null;
+  function hold() {
+    const focused = document.activeElement;
+    held = { focused: focused && focused.id, open: all("main details[open][id]").map((each) => each.id) };
+  }
+  function restore() {
+    if (!held) return;
+    held.open.forEach((id) => {
+      const details = document.getElementById(id);
+      if (details) details.open = true;
+    });
+    const focused = held.focused && document.getElementById(held.focused);
+    if (focused && document.activeElement === document.body) focused.focus({ preventScroll: true });
+    held = null;
+  }
+  for (const before of ["htmx:beforeSwap", "htmx:wsBeforeMessage"]) document.addEventListener(before, hold);
+  for (const after of ["htmx:afterSwap", "htmx:wsAfterMessage"]) document.addEventListener(after, restore);
+
   // --- theme: changed in place, so that nothing typed on the page is lost -----------------------
   document.addEventListener("submit", async (event) => {
     const form = event.target;

@@ -6,6 +6,7 @@ What changes something takes a `Writer`, so that a page that is only opened cann
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from console.gateway.clients import client_config
@@ -13,7 +14,7 @@ from console.gateway.errors import ClusterError, Denied, Unreachable, domain_err
 from console.gateway.reader import READ_SECONDS, Reader
 from console.gateway.writer import Writer
 from console.models import Cluster
-from console.users.rules import ROOT, Directory, EtcdRole, EtcdUser, Permission
+from console.users.rules import ROOT, EtcdRole, EtcdUser, Permission
 from kvserver.client import CallFailed, Client
 from kvserver.proto import auth_pb2, rpc_pb2
 
@@ -41,6 +42,22 @@ def is_enabled(reader: Reader) -> bool:
     except ClusterError as error:
         return not error.message.endswith("authentication is not enabled")
     return True
+
+
+def revision(reader: Reader) -> tuple[int | None, int]:
+    """Differs when users and roles do: what the cluster counts (None where it tells nobody, before
+    3.5), and the changes that came through here."""
+    try:
+        answer = reader._read(lambda s: s.auth.AuthStatus, rpc_pb2.AuthStatusRequest())
+    except ClusterError as error:
+        if isinstance(error, Unreachable):
+            raise
+        return None, _changes[reader.cluster.pk]
+    return answer.authRevision, _changes[reader.cluster.pk]
+
+
+_changes: Counter[int] = Counter()
+"""By connection."""
 
 
 def is_absent(error: ClusterError) -> bool:
@@ -73,26 +90,15 @@ def role(reader: Reader, name: str) -> EtcdRole:
 
 def users(reader: Reader, names: list[str]) -> list[EtcdUser]:
     """Each of them that is still there."""
-    return [one for one in (_if_there(user, reader, name) for name in names) if one]
+    return [one for one in (if_there(user, reader, name) for name in names) if one]
 
 
 def roles(reader: Reader, names: list[str] | tuple[str, ...]) -> list[EtcdRole]:
     """Each of them that is still there. Role root may be held without ever having been added."""
-    found = [_if_there(role, reader, name) for name in names]
+    found = [if_there(role, reader, name) for name in names]
     return [
         one or EtcdRole(name) for one, name in zip(found, names, strict=True) if one or name == ROOT
     ]
-
-
-def directory(reader: Reader, *, users_max: int, roles_max: int) -> Directory:
-    """Users and roles, as many as are wanted at most: each takes a call."""
-    all_users, all_roles = user_names(reader), role_names(reader)
-    return Directory(
-        users=tuple(users(reader, all_users[:users_max])),
-        roles=tuple(roles(reader, all_roles[:roles_max])),
-        users_left_out=max(0, len(all_users) - users_max),
-        roles_left_out=max(0, len(all_roles) - roles_max),
-    )
 
 
 def try_empty_password(writer: Writer, name: str) -> str:
@@ -107,7 +113,8 @@ def try_empty_password(writer: Writer, name: str) -> str:
     return "open"
 
 
-def _if_there(get: Any, reader: Reader, name: str) -> Any:
+def if_there(get: Any, reader: Reader, name: str) -> Any:
+    """What `get` says, None when there is nothing of this name."""
     try:
         return get(reader, name)
     except ClusterError as error:
@@ -177,6 +184,7 @@ def _change(writer: Writer, pick: Any, request: Any) -> None:
     try:
         writer._write(pick, request)
     finally:
+        _changes[writer.cluster.pk] += 1
         # Each change makes older signed tokens worthless (spec/auth.md §2), and a changed
         # password or a switched-off authentication the simple ones.
         writer._client.forget_token()

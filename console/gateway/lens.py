@@ -11,7 +11,7 @@ from console.overview.health import Member
 from kvserver.client import Answer, Endpoint
 from kvserver.proto import rpc_pb2
 
-LENS_SECONDS_MAX = 3.0
+LENS_SECONDS_MAX = 2.0
 """A read without a quorum would wait for seven seconds (spec/kv.md E1)."""
 
 

@@ -10,12 +10,14 @@ from console.gateway.clients import clients
 from console.gateway.errors import Denied, TooLarge, domain_error
 from console.gateway.events import Scan, compact_revision
 from console.gateway.feed import Feed, feed_of
+from console.gateway.looks import SILENT_SECONDS, looks
 from console.gateway.records import History, Key, LeaseList, LeaseTime, Listing, Part
 from console.gateway.wire import STATUS_SECONDS
 from console.keys.paging import PAGE_KEYS, KeyRange, Page
 from console.models import Cluster
 from console.overview.health import Member
-from kvserver.client import Answer, CallFailed, Client, Endpoint
+from kvserver.client import CallFailed, Client
+from kvserver.errors import Code
 from kvserver.proto import rpc_pb2
 
 READ_SECONDS = 6.0
@@ -170,17 +172,21 @@ class Reader:
 
     def members(self) -> tuple[list[Member], str | None]:
         """Every member with its own Status, asked at once; the second value says why the list
-        itself could not be had, in which case the endpoints stand for the members."""
+        itself could not be had, in which case the endpoints stand for the members. One that is
+        silent costs a moment (looks.py)."""
         client = self._client
         configured = client.config.endpoints
+        are_silent = looks.are_silent(client, configured)
         try:
             listed = client.read(
                 lambda stubs: stubs.cluster.MemberList,
                 # Served by any member alone, so that a cluster without quorum can be looked at.
                 rpc_pb2.MemberListRequest(linearizable=False),
-                STATUS_SECONDS * 2,
+                SILENT_SECONDS if are_silent else STATUS_SECONDS,
             )
         except CallFailed as error:
+            if error.code is Code.DEADLINE_EXCEEDED:
+                looks.note_silent(client, configured)
             return self._members_by_endpoint(), f"{error.code.name}: {error.message}"
         advertised = [
             endpoint
@@ -189,22 +195,15 @@ class Reader:
             # Credentials of a TLS connection never leave over plain text.
             if endpoint.is_tls or not any(one.is_tls for one in configured)
         ]
-        answers = self._status(dict.fromkeys([*configured, *advertised]))
+        answers = looks.status(client, list(dict.fromkeys([*configured, *advertised])))
         ours = [a for a in answers if wire.is_of(a, listed.header.cluster_id)]
         members = [wire.member_of(member, ours, answers) for member in listed.members]
         return sorted(members, key=lambda member: (member.name, member.id)), None
 
     def _members_by_endpoint(self) -> list[Member]:
-        answers = self._status(self._client.config.endpoints)
+        client = self._client
+        answers = looks.status(client, client.config.endpoints)
         return [wire.nameless_member(answer) for answer in answers]
-
-    def _status(self, endpoints: Iterable[Endpoint]) -> list[Answer]:
-        return self._client.fan_out(
-            endpoints,
-            lambda stubs: stubs.maintenance.Status,
-            rpc_pb2.StatusRequest(),
-            STATUS_SECONDS,
-        )
 
     def _range(self, request: rpc_pb2.RangeRequest) -> rpc_pb2.RangeResponse:
         request.serializable = self.is_serializable

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from console.gateway import backups
 from console.gateway.backups import BackupError, Kept
+from console.maintenance import uploads
 from console.maintenance.archive import Archive, ArchiveError
 from console.maintenance.backup_index import Entry, build, index_path
 from console.maintenance.jobs import Step, Worker, stage
@@ -59,7 +60,11 @@ class OpenJob(Worker):
         except Stopped as stopped:
             return stopped.state, stopped.words
         except (ArchiveError, BackupError, OSError) as error:
-            return Job.State.STOPPED, f"It cannot be opened: {error}."
+            words = f"It cannot be opened: {error}."
+            if isinstance(error, BackupError) and uploads.is_upload(step["member"]):
+                archive().remove(f"{self.job.cluster.slug}/{step['member']}")
+                words += " What was sent is removed again."
+            return Job.State.STOPPED, words
         self.finish(step, f"{step['done']} records read")
         return Job.State.DONE, ""
 

@@ -1,4 +1,6 @@
-"""What the console does by itself: snapshots that are due. One thread of the process that serves.
+"""What the console does by itself: snapshots that are due, uploads whose days are over.
+
+One thread of the process that serves.
 
 The schedule is a row: `next_at` is moved on by whoever takes a turn, in one UPDATE that only one
 of several consoles wins, and it outlives a restart. A turn that was missed is taken at once.
@@ -6,22 +8,41 @@ of several consoles wins, and it outlives a restart. A turn that was missed is t
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 
 from django.utils.timezone import now
 
-from console.maintenance import jobs
-from console.maintenance.snapshot_job import start
+from console.maintenance import backup_index, jobs, uploads
+from console.maintenance.snapshot_job import archive, start
 from console.models import Job, SnapshotSchedule
 from console.serving.ticker import Ticker
 
 TICK_SECONDS = 5.0
 BUSY_SECONDS = 60.0
 
+log = logging.getLogger(__name__)
+
 
 def scheduler() -> Ticker:
-    """Saves what is due."""
-    return Ticker("scheduler", lambda: TICK_SECONDS, take_turns)
+    """Saves what is due, removes what is past."""
+
+    def turn() -> None:
+        take_turns()
+        remove_past_uploads()
+
+    return Ticker("scheduler", lambda: TICK_SECONDS, turn)
+
+
+def remove_past_uploads(at: datetime | None = None) -> int:
+    """Backups that were sent here and whose days are over; how many files those were."""
+    there, removed = archive(), 0
+    for upload in uploads.past(there.directory, at or now()):
+        backup_index.drop(upload.path)
+        upload.path.unlink(missing_ok=True)
+        log.info("removed %s of %s: its days are over", upload.path.name, upload.cluster)
+        removed += 1
+    return removed
 
 
 def take_turns(at: datetime | None = None) -> list[Job]:

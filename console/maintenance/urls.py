@@ -11,6 +11,7 @@ from console.maintenance import (
     views_lens,
     views_sizes,
     views_snapshots,
+    views_uploads,
 )
 
 pages = [
@@ -40,6 +41,8 @@ pages = [
         views_snapshots.download_saved,
         name="download_saved",
     ),
+    path("/maintenance/snapshots/upload", views_uploads.upload_snapshot, name="upload_snapshot"),
+    path("/maintenance/snapshots/remove", views_uploads.remove_upload, name="remove_upload"),
     path("/maintenance/snapshots/browse", views_backup.browse, name="browse_snapshot"),
     path("/maintenance/snapshots/key", views_backup.snapshot_key, name="snapshot_key"),
     path("/maintenance/jobs/<int:job>", views.job, name="job"),

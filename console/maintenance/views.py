@@ -16,8 +16,8 @@ from console.maintenance.plan import MemberHash, Sizes
 from console.maintenance.preflight import MEANINGS, REMEDIES
 from console.maintenance.present import job_context
 from console.models import Job
-from console.overview.health import Alarm, Health, Row
-from console.overview.sampler import sampler
+from console.overview.health import Alarm, Health
+from console.overview.present import MemberRow, health_now
 from console.roles import Role
 
 JOBS_SHOWN = 8
@@ -44,24 +44,27 @@ def live(request: HttpRequest) -> HttpResponse:
 
 
 def live_context(request: HttpRequest) -> dict[str, Any]:
-    health = sampler.snapshot(request.cluster).health
+    health, rows = health_now(request.cluster)
     jobs = list(Job.objects.filter(cluster=request.cluster)[:JOBS_SHOWN])
     return {
         "health": health,
-        "rows": [member_row(row, health.alarms) for row in health.rows],
+        "rows": [_database(row, health.alarms) for row in rows],
         "alarms": [told(alarm) for alarm in health.alarms],
         "jobs": [job_context(job) for job in jobs],
         "may_act": not request.cluster.is_read_only,
     }
 
 
-def member_row(row: Row, alarms: tuple[Any, ...]) -> dict[str, Any]:
-    status = row.member.status
+def _database(shown: MemberRow, alarms: tuple[Alarm, ...]) -> dict[str, Any]:
+    """A silent member's sizes are those it told last."""
+    member = shown.row.member
     return {
-        "row": row,
-        "member": row.member,
-        "sizes": Sizes.of(status) if status else None,
-        "alarms": [alarm.kind for alarm in alarms if alarm.member_id == row.member.id],
+        "row": shown.row,
+        "member": member,
+        "sizes": Sizes.of(shown.shown) if shown.shown else None,
+        "is_stale": shown.is_stale,
+        "seen_seconds": shown.seen_seconds,
+        "alarms": [alarm.kind for alarm in alarms if alarm.member_id == member.id],
     }
 
 

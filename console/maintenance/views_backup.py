@@ -20,7 +20,7 @@ from console.keys.byte_text import show
 from console.keys.diff import compare_bytes
 from console.keys.paging import PAGE_KEYS, prefix_range
 from console.keys.views_write import note_outcome, toast
-from console.maintenance import backup_index, jobs, open_job, work
+from console.maintenance import backup_index, jobs, open_job, uploads, work
 from console.maintenance.archive import ArchiveError
 from console.maintenance.backup_index import index_path
 from console.maintenance.open_job import file_of
@@ -45,6 +45,7 @@ def browse(request: HttpRequest) -> HttpResponse:
     except (ArchiveError, BadAddress) as error:
         return plain(request, GONE, f"{error}.", 404)
     context = frame(name) | {"file": name, "prefix_text": prefix_text, "prefix": prefix}
+    context["is_upload"] = uploads.is_upload(name)
     index = index_path(path)
     if not index.exists():
         return render(request, "maintenance/backup.html", context)

@@ -19,7 +19,7 @@ from console.audit.record import Outcome, begun, etcdctl_for, note
 from console.errors import cluster_error, plain
 from console.gateway import ClusterError
 from console.gateway.snapshots import SnapshotStream
-from console.maintenance import jobs, snapshot_job
+from console.maintenance import jobs, snapshot_job, uploads
 from console.maintenance.archive import read_file
 from console.maintenance.streaming import FileDownload
 from console.maintenance.views import frame
@@ -61,6 +61,8 @@ def _page(request: HttpRequest, fields: dict[str, Any], errors: dict[str, str]) 
         "found": _found(request, {row.file.rpartition("/")[2] for row in rows}),
         "directory": settings.SNAPSHOT_DIR / request.cluster.slug,
         "free_bytes": there.free_bytes(),
+        "upload_bytes_max": settings.UPLOAD_BYTES_MAX,
+        "upload_days": uploads.KEPT.days,
         "sources": [row.member for row in health.rows if row.member.reached_at],
         "chosen": member,
         "last": _verified(request).first(),
@@ -75,8 +77,9 @@ def _verified(request: HttpRequest) -> QuerySet[Snapshot]:
     return Snapshot.objects.filter(cluster=request.cluster, state=Snapshot.State.VERIFIED)
 
 
-def _found(request: HttpRequest, known: set[str]) -> list[tuple[str, int]]:
-    """Other snapshots somebody laid into the cluster's directory: of a real etcd, or older."""
+def _found(request: HttpRequest, known: set[str]) -> list[tuple[str, int, datetime | None]]:
+    """Other snapshots in the cluster's directory: laid there by somebody, of any etcd perhaps, or
+    sent here; these with the moment they are removed."""
     directory = settings.SNAPSHOT_DIR / request.cluster.slug
     if not directory.is_dir():
         return []
@@ -85,7 +88,14 @@ def _found(request: HttpRequest, known: set[str]) -> list[tuple[str, int]]:
         for p in directory.glob("*.db")
         if p.is_file() and p.name not in known and p.name[0] != "."
     )
-    return [(name, (directory / name).stat().st_size) for name in names[:SHOWN]]
+    return [
+        (
+            name,
+            (directory / name).stat().st_size,
+            uploads.ends_at(name) if uploads.is_upload(name) else None,
+        )
+        for name in names[:SHOWN]
+    ]
 
 
 def _is_there(row: Snapshot) -> bool:

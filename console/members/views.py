@@ -14,6 +14,7 @@ from console.members import forms
 from console.members.plan import quorum_of, start_flags
 from console.members.replace import follow
 from console.overview.health import Health, Member, Row
+from console.overview.present import health_now
 from console.roles import Role
 
 PROGRAMS = (("Keydeck", "python -m kvserver"), ("etcd", "etcd"))
@@ -33,11 +34,11 @@ def members_live(request: HttpRequest) -> HttpResponse:
 
 
 def live_context(request: HttpRequest) -> dict[str, Any]:
-    health = forms.health_of(request)
+    health, rows = health_now(request.cluster)
     may_act = request.role >= Role.OPERATOR and not request.cluster.is_read_only
     return {
         "health": health,
-        "rows": health.rows,
+        "rows": rows,
         "quorum": quorum_of(health.rows),
         "may_act": may_act,
         "why_not": "The connection is read-only"

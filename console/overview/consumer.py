@@ -23,7 +23,7 @@ class OverviewConsumer(LiveConsumer):
             await asyncio.sleep(TICK_SECONDS)
 
     def _pieces(self) -> tuple[dict[str, str], str]:
-        context = live_context(sampler.snapshot(self.cluster))
+        context = live_context(self.cluster, sampler.snapshot(self.cluster))
         return fragments(context), table(context)
 
     async def _send_changes(

@@ -125,8 +125,9 @@ class Health:
     notes: tuple[str, ...] = field(default=())
 
 
-def assess(members: list[Member], list_failure: str | None = None) -> Health:
-    """Judge the cluster by its members' answers."""
+def assess(members: list[Member], list_failure: str | None = None, *, leads: str = "") -> Health:
+    """Judge the cluster by its members' answers. `leads`: for how long the leader has been it, in
+    words that stay the same for a while, as the sentence is read out when it changes."""
     answered = [member for member in members if member.status]
     alarms = find_alarms(members)
     leader = find_leader(members)
@@ -137,7 +138,7 @@ def assess(members: list[Member], list_failure: str | None = None) -> Health:
     quorum = len(voters) // 2 + 1
     voters_up = sum(1 for member in voters if member.status)
     survives = voters_up - quorum if leader else -1
-    level, lines = _verdict(rows, leader, alarms, quorum, voters_up, list_failure)
+    level, lines = _verdict(rows, leader, alarms, quorum, voters_up, list_failure, leads)
     healthy = sum(1 for row in rows if row.level is Level.OK)
     return Health(
         level=level,
@@ -221,6 +222,7 @@ def _verdict(
     quorum: int,
     voters_up: int,
     list_failure: str | None,
+    leads: str,
 ) -> tuple[Level, list[str]]:
     """The sentence, the gravest thing first."""
     if not any(row.member.status for row in rows):
@@ -248,7 +250,7 @@ def _verdict(
         voters = sum(1 for row in rows if not row.member.is_learner)
         if quorum == voters_up < voters:
             lines.append("One more failure and writes stop.")
-        lines.append(f"Leader {leader.label}, term {_term(rows)}.")
+        lines.append(f"Leader {leader.label}{leads and f' {leads}'}, term {_term(rows)}.")
     if not alarms:
         lines.append("No alarms.")
     return level, lines

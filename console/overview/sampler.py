@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from console.gateway import Reader
 from console.models import Cluster
@@ -21,11 +22,13 @@ SHARED_SECONDS = 1.0
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Health and, for each member by id, how long ago it last answered this console (None: not
-    since the console started)."""
+    since the console started). `taken_at` is a moment of the clock on the wall."""
 
     health: Health
     seen_seconds: dict[int, float | None]
     last_status: dict[int, Member]
+    list_failure: str | None = None
+    taken_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass(slots=True)
@@ -94,7 +97,7 @@ class Sampler:
             member.id: now - slot.seen_at[member.id] if member.id in slot.seen_at else None
             for member in members
         }
-        return Snapshot(assess(members, list_failure), seen, dict(slot.last))
+        return Snapshot(assess(members, list_failure), seen, dict(slot.last), list_failure)
 
 
 def _silent(member: Member, answers: list[Member]) -> Member:

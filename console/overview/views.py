@@ -20,7 +20,9 @@ PATIENCE_SECONDS = 0.8
 def overview(request: HttpRequest) -> HttpResponse:
     cluster = request.cluster
     snapshot = sampler.within(cluster, PATIENCE_SECONDS)
-    context = live_context(snapshot) if snapshot else {"is_pending": True, "skeleton_cards": CARDS}
+    context = {"is_pending": True, "skeleton_cards": CARDS}
+    if snapshot:
+        context = live_context(cluster, snapshot)
     command = etcdctl_for(cluster).line("endpoint", "status", "--cluster", "-w", "table")
     return render(
         request,
@@ -38,4 +40,5 @@ def overview(request: HttpRequest) -> HttpResponse:
 @allow(Role.VIEWER)
 def live(request: HttpRequest) -> HttpResponse:
     """The live region alone: what the page polls when it has no websocket."""
-    return render(request, "overview/_live.html", live_context(sampler.snapshot(request.cluster)))
+    context = live_context(request.cluster, sampler.snapshot(request.cluster))
+    return render(request, "overview/_live.html", context)

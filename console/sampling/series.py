@@ -28,7 +28,8 @@ GROWTH_LOOK_SECONDS = 4 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One member in one slot of a chart."""
+    """One member in one slot of a chart. `is_up`: it answered at least once; `was_down`: at least
+    once it did not."""
 
     second: int
     member: str
@@ -40,6 +41,7 @@ class Seen:
     revision: int
     applied_lag: int
     round_trip_ms: float
+    was_down: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,14 @@ def over_members(
         if one.is_up:
             worst[one.second] = max(pick(one), worst.get(one.second, 0.0))
     return Line(name, tuple((slot, worst.get(slot)) for slot in span.slots))
+
+
+def answering(name: str, seen: Iterable[Seen], span: Span) -> Line:
+    """How many members answered every time, slot by slot."""
+    found: dict[int, int] = defaultdict(int)
+    for one in seen:
+        found[one.second] += one.is_up and not one.was_down
+    return Line(name, tuple((slot, found.get(slot)) for slot in span.slots))
 
 
 def rate(line: Line, slot_seconds: int) -> Line:

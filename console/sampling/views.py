@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from time import time
 from typing import Any
 
-from django.db.models import F, Max
+from django.db.models import Count, F, Max, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -93,7 +93,8 @@ def samples(cluster: Cluster, span: Span) -> list[Seen]:
         .annotate(slot=F("second") / span.slot_seconds)
         .values("slot", "member")
         .annotate(
-            up=Max("is_up"),
+            looks=Count("pk"),
+            up=Count("pk", filter=Q(is_up=True)),
             label=Max("name"),
             size=Max("db_size_bytes"),
             in_use=Max("db_in_use_bytes"),
@@ -109,13 +110,14 @@ def samples(cluster: Cluster, span: Span) -> list[Seen]:
             row["slot"] * span.slot_seconds,
             row["member"],
             row["label"],
-            bool(row["up"]),
+            row["up"] > 0,
             row["size"],
             row["in_use"],
             row["quota"],
             row["newest"],
             row["lag"],
             row["trip"],
+            row["up"] < row["looks"],
         )
         for row in rows
     ]
@@ -131,6 +133,8 @@ def drawn(seen: list[Seen], span: Span, size: series.Line) -> list[charts.Chart]
         ]
     in_use = series.over_members("in use", seen, span, lambda one: one.db_in_use_bytes)
     revisions = series.over_members("revisions", seen, span, lambda one: one.revision)
+    last = max((one.second for one in seen), default=0)
+    members = len({one.member for one in seen if one.second == last})
     return [
         charts.draw("Largest database", [size, in_use], span, in_bytes, limits, is_binary=True),
         charts.draw(
@@ -148,6 +152,13 @@ def drawn(seen: list[Seen], span: Span, size: series.Line) -> list[charts.Chart]
             span,
             in_milliseconds,
             [(series.SLOW_MS, "150 ms: slow")],
+        ),
+        charts.draw(
+            "Members that answer",
+            [series.answering("answer", seen, span)],
+            span,
+            plain_number,
+            [(float(members), f"all {members}: below it etcdMembersDown")],
         ),
     ]
 

@@ -1,4 +1,5 @@
-"""daphne, with two things it lacks: it waits for slow readers, and breaks off what failed.
+"""daphne, with three things it lacks: it waits for slow readers, breaks off what failed, and holds
+no body in memory (bodies.py).
 
 Without the first a response is buffered whole for whoever reads slowly: a snapshot of gigabytes
 would be in memory. Without the second a response whose view failed half-way is never ended, and
@@ -11,9 +12,13 @@ import asyncio
 from functools import partial
 from typing import Any
 
+from daphne.http_protocol import HTTPFactory
 from daphne.server import Server
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
+
+from console.serving.bodies import BodyFactory
+from console.serving.handler import SCOPE_KEY
 
 
 @implementer(IPushProducer)
@@ -39,7 +44,18 @@ class Gate:
 
 
 class ConsoleServer(Server):
+    @property
+    def http_factory(self) -> BodyFactory:
+        return self._http_factory
+
+    @http_factory.setter
+    def http_factory(self, made: HTTPFactory) -> None:
+        """daphne makes one while it starts; ours takes its place."""
+        self._http_factory = BodyFactory(self)
+
     def create_application(self, protocol: Any, scope: Any) -> Any:
+        if scope["type"] == "http":
+            scope[SCOPE_KEY] = protocol.kept_body
         queue = super().create_application(protocol, scope)
         task = self.connections.get(protocol, {}).get("application_instance")
         if task is not None and scope["type"] == "http":

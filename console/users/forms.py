@@ -13,19 +13,17 @@ from console.audit.record import etcdctl_for
 from console.errors import cluster_error, plain
 from console.etcdctl import Etcdctl
 from console.gateway import ClusterError, Denied, auth
+from console.gateway.directory import directories
 from console.keys.addresses import BadAddress, bytes_of, query_url
 from console.keys.byte_text import show
 from console.keys.paging import KeyRange
 from console.roles import Role
 from console.users.identity import own_name
-from console.users.rules import KINDS, Permission
+from console.users.rules import KINDS, Directory, Permission
 from console.users.spans import Span, bounds, wire_of
 
 NAME_BYTES_MAX = 200
 PASSWORD_BYTES_MAX = 72  # bcrypt takes no more (spec/auth.md §1)
-USERS_READ_MAX = 200
-ROLES_READ_MAX = 200
-"""Of more than this a page reads no more: every one takes a call to the cluster."""
 
 
 def frame(request: HttpRequest, part: str, title: str, *crumbs: str) -> dict[str, Any]:
@@ -159,6 +157,11 @@ def refusal(error: ClusterError) -> str:
     """The server's own words, as a sentence."""
     said = error.message.removeprefix("etcdserver: ") or error.code
     return f"The cluster refused: {said}."
+
+
+def directory_of(request: HttpRequest) -> Directory:
+    """Users and roles as far as they are read by now; the page says how far that is."""
+    return directories.read(request.gateway)
 
 
 def is_dialog(request: HttpRequest) -> bool:

@@ -80,6 +80,14 @@ class Directory:
     def is_whole(self) -> bool:
         return not self.users_left_out and not self.roles_left_out
 
+    @property
+    def users_total(self) -> int:
+        return len(self.users) + self.users_left_out
+
+    @property
+    def roles_total(self) -> int:
+        return len(self.roles) + self.roles_left_out
+
     def roles_of(self, user: EtcdUser) -> tuple[EtcdRole, ...]:
         """Role root may be held without ever having been added (spec/auth.md §3)."""
         found = {role.name: role for role in self.roles}

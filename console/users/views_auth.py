@@ -19,7 +19,7 @@ from console.gateway import ClusterError, Denied, auth
 from console.maintenance.ritual import WRONG_NAME, is_confirmed
 from console.roles import Role
 from console.users import commands
-from console.users.forms import ROLES_READ_MAX, USERS_READ_MAX, ctl, frame, named, url
+from console.users.forms import ctl, directory_of, frame, named, url
 from console.users.identity import own_name
 from console.users.preflight import Check, Identity, before_disabling, before_enabling, losses
 from console.users.rules import ROOT, EtcdUser
@@ -31,7 +31,7 @@ def enable_auth(request: HttpRequest) -> HttpResponse:
     if auth.is_enabled(request.gateway):
         return _already(request, "on")
     own = identity_of(request)
-    directory = auth.directory(request.gateway, users_max=USERS_READ_MAX, roles_max=ROLES_READ_MAX)
+    directory = directory_of(request)
     checks = before_enabling(_found(request, ROOT), own)
     more = {"losses": losses(directory), "directory": directory, "own_identity": own}
     return _ritual(request, "enable", checks, more)

@@ -6,37 +6,34 @@ granted (console.md §3 trap 13).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
 
 from console.access import allow
 from console.audit.record import Outcome, recorded
-from console.errors import cluster_error
-from console.gateway import ClusterError, Denied, auth
+from console.gateway import Denied, auth
 from console.keys.addresses import BadAddress, bytes_of, number_of, query_url
 from console.keys.byte_text import show
-from console.maintenance.ritual import WRONG_NAME, is_confirmed
 from console.roles import Role
-from console.users import commands
+from console.users import by_name, commands
+from console.users.by_name import ROLE
 from console.users.forms import (
-    USERS_READ_MAX,
     bounds_text,
     count_of,
     ctl,
+    directory_of,
     frame,
     is_dialog,
     name_of,
     named,
-    new_name,
     permission_of,
     range_of,
-    refusal,
-    url,
 )
 from console.users.lint import odd_range
-from console.users.rules import KINDS, EtcdRole, Permission
+from console.users.rules import KINDS, Directory, EtcdRole, Permission
 from console.users.spans import SHAPES, span_of
 
 PAGE_ROLES = 100
@@ -45,37 +42,51 @@ PAGE_ROLES = 100
 @allow(Role.OPERATOR)
 @named
 def roles(request: HttpRequest) -> HttpResponse:
+    """`q`: a part of the name."""
     names = auth.role_names(request.gateway)
+    words = request.GET.get("q", "").strip()
+    found = [name for name in names if words.lower() in show(name.encode()).lower()]
     skip = number_of(request.GET.get("skip", ""))
     following = skip + PAGE_ROLES
-    shown = auth.roles(request.gateway, names[skip:following])
+    directory = directory_of(request)
+    read = {one.name: one for one in directory.roles}
+    page = found[skip:following]
+    more = auth.roles(request.gateway, [name for name in page if name not in read])
+    read |= {one.name: one for one in more}
+    shown = [read[name] for name in page if name in read]
+    asked = {"q": words} if words else {}
     context = frame(request, "roles", "Roles") | {
         "command": ctl(request).line("role", "list"),
-        "rows": list(zip(shown, _all_holders(request, shown), strict=True)),
+        "rows": [(one, directory.holders_of(one.name)) for one in shown],
+        "directory": directory,
+        "q": words,
         "total": len(names),
+        "found": len(found),
         "first": skip + 1,
         "last": skip + len(shown),
-        "first_url": request.path if skip else None,
-        "next_url": query_url(request.path, skip=following) if following < len(names) else None,
+        "first_url": query_url(request.path, **asked) if skip else None,
+        "next_url": query_url(request.path, skip=following, **asked)
+        if following < len(found)
+        else None,
     }
     return render(request, "users/roles.html", context)
 
 
-def _all_holders(request: HttpRequest, roles: list[EtcdRole]) -> list[list[str] | None]:
-    """Who has each of these roles; None when that cannot be told."""
-    gateway = request.gateway
+def _holders(request: HttpRequest, role: str) -> dict[str, object]:
+    """Who has the role, as far as the users are read by now; None when that may not be told."""
     try:
-        names = auth.user_names(gateway)
+        directory = directory_of(request)
     except Denied:
-        return [None] * len(roles)
-    if len(names) > USERS_READ_MAX:
-        return [None] * len(roles)
-    users = auth.users(gateway, names)
-    return [[one.name for one in users if role.name in one.roles] for role in roles]
+        return {"holders": None, "directory": None}
+    return {"holders": directory.holders_of(role), "directory": directory}
 
 
-def _holders(request: HttpRequest, role: EtcdRole) -> list[str] | None:
-    return _all_holders(request, [role])[0]
+def _all_holders(request: HttpRequest, role: str) -> dict[str, object]:
+    """For plans: nobody, or some, only where every user was asked."""
+    found = _holders(request, role)
+    directory = found["directory"]
+    is_whole = isinstance(directory, Directory) and not directory.users_left_out
+    return found if is_whole else {"holders": None}
 
 
 @allow(Role.OPERATOR)
@@ -86,7 +97,7 @@ def role(request: HttpRequest) -> HttpResponse:
     shown = show(name.encode())
     context = frame(request, "roles", shown, shown) | {
         "etcd_role": found,
-        "holders": _holders(request, found),
+        **_holders(request, name),
         "shapes": SHAPES,
         "kinds": KINDS,
         "shape": "prefix",
@@ -99,33 +110,11 @@ def role(request: HttpRequest) -> HttpResponse:
 @allow(Role.ADMIN, "GET", "POST", writes=True)
 @named
 def new_role(request: HttpRequest) -> HttpResponse:
-    context = frame(request, "roles", "Create role", "Create role") | {
-        "errors": {},
-        "name_text": request.POST.get("name", request.GET.get("name", "")),
-        "command": ctl(request).line("role", "add", "NAME"),
-    }
-    if request.method != "POST":
-        return render(request, "users/new_role.html", context)
-    errors: dict[str, str] = {}
-    name = new_name(context["name_text"], errors)
-    if not errors:
+    def plan(name: str, errors: dict[str, str]) -> tuple[str, Callable[[], None]]:
         command = commands.role(ctl(request), "add", name)
-        try:
-            with recorded(request, "create etcd role", name, command=command) as row:
-                auth.add_role(request.gateway, name)
-                row.outcome = Outcome.DONE
-        except ClusterError as error:
-            if not error.message.endswith("already exists"):
-                return cluster_error(request, error, f"Creating the role {name}", **context)
-            errors["name"] = refusal(error)
-        else:
-            messages.success(request, f"Created role {show(name.encode())}. It allows nothing yet.")
-            return redirect(_page(request, name))
-    return render(request, "users/new_role.html", context | {"errors": errors}, status=422)
+        return command, lambda: auth.add_role(request.gateway, name)
 
-
-def _page(request: HttpRequest, name: str) -> str:
-    return url(reverse("etcd_role", args=[request.cluster.slug]), name=name)
+    return by_name.create(request, ROLE, plan)
 
 
 @allow(Role.ADMIN, "GET", "POST", writes=True)
@@ -133,26 +122,16 @@ def _page(request: HttpRequest, name: str) -> str:
 def delete_role(request: HttpRequest) -> HttpResponse:
     name = name_of(request)
     found = auth.role(request.gateway, name)
-    command = commands.role(ctl(request), "delete", name)
-    error = ""
-    if request.method == "POST":
-        if is_confirmed(request):
-            with recorded(request, "delete etcd role", name, command=command) as row:
-                granted = [f"{one.kind} {bounds_text(one)}" for one in found.permissions]
-                row.detail = f"with {'; '.join(granted) or 'no permissions'}"
-                auth.delete_role(request.gateway, name)
-                row.outcome = Outcome.DONE
-            messages.success(request, f"Deleted role {show(name.encode())}.")
-            return redirect("roles", request.cluster.slug)
-        error = WRONG_NAME
-    context = frame(request, "roles", "Delete role", show(name.encode()), "Delete") | {
-        "etcd_role": found,
-        "holders": _holders(request, found),
-        "confirm_error": error,
-        "command": command,
-        "back": _page(request, name),
-    }
-    return render(request, "users/delete_role.html", context, status=422 if error else 200)
+    granted = [f"{one.kind} {bounds_text(one)}" for one in found.permissions]
+    return by_name.delete(
+        request,
+        ROLE,
+        name,
+        command=commands.role(ctl(request), "delete", name),
+        detail=f"with {'; '.join(granted) or 'no permissions'}",
+        carry_out=lambda: auth.delete_role(request.gateway, name),
+        more={"etcd_role": found, **_all_holders(request, name)},
+    )
 
 
 @allow(Role.ADMIN, "GET", "POST", writes=True)
@@ -194,7 +173,7 @@ def _grant(request: HttpRequest, name: str, permission: Permission) -> HttpRespo
         auth.grant_permission(request.gateway, name, permission)
         row.outcome = Outcome.DONE
     messages.success(request, f"Granted {permission.kind_words} on {bounds_text(permission)}.")
-    return redirect(_page(request, name))
+    return redirect(ROLE.page(request, name))
 
 
 def _effect(request: HttpRequest, role: EtcdRole, permission: Permission) -> dict[str, object]:
@@ -205,7 +184,7 @@ def _effect(request: HttpRequest, role: EtcdRole, permission: Permission) -> dic
         "odd": odd_range(permission),
         "replaced": next(iter(same), None),
         "is_same": permission in role.permissions,
-        "holders": _holders(request, role),
+        **_all_holders(request, role.name),
     }
 
 
@@ -240,12 +219,12 @@ def revoke_permission(request: HttpRequest) -> HttpResponse:
             row.outcome = Outcome.DONE
         done = f"Revoked {permission.kind_words} on {bounds_text(permission)}."
         messages.success(request, done)
-        return redirect(_page(request, name))
+        return redirect(ROLE.page(request, name))
     context = frame(request, "roles", "Revoke permission", show(name.encode()), "Revoke") | {
         "etcd_role": found,
         "permission": permission,
         "count": count_of(request, permission.span),
-        "holders": _holders(request, found),
+        **_all_holders(request, name),
         "is_dialog": is_dialog(request),
         "command": command,
     }

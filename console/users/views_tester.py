@@ -32,9 +32,8 @@ from console.users.demands import (
     would_allow,
 )
 from console.users.forms import (
-    ROLES_READ_MAX,
-    USERS_READ_MAX,
     ctl,
+    directory_of,
     frame,
     named,
     range_of,
@@ -174,11 +173,10 @@ def _missing(answer: Answer) -> list[tuple[str, Span]]:
 def _helpful(request: HttpRequest, held: list[EtcdRole], demands: list[Demand]) -> list[str]:
     names = {role.name for role in held}
     try:
-        others = [one for one in auth.role_names(request.gateway) if one not in names]
+        others = [one for one in directory_of(request).roles if one.name not in names]
     except Denied:
         return []
-    roles = auth.roles(request.gateway, others[:ROLES_READ_MAX])
-    return list(would_allow(held, roles, demands))
+    return list(would_allow(held, others, demands))
 
 
 @allow(Role.OPERATOR)
@@ -203,7 +201,7 @@ def who_tester(request: HttpRequest) -> HttpResponse:
 
 def touching(request: HttpRequest, span: Span) -> dict[str, Any]:
     """Users and roles that may read or write at least a part of the range."""
-    directory = auth.directory(request.gateway, users_max=USERS_READ_MAX, roles_max=ROLES_READ_MAX)
+    directory = directory_of(request)
     users, roles = who_can(directory, span)
     return {
         "span": span,
@@ -221,7 +219,7 @@ def findings(request: HttpRequest) -> HttpResponse:
 
 
 def _findings(request: HttpRequest) -> dict[str, Any]:
-    directory = auth.directory(request.gateway, users_max=USERS_READ_MAX, roles_max=ROLES_READ_MAX)
+    directory = directory_of(request)
     is_enabled = auth.is_enabled(request.gateway)
     found = lint(directory, is_enabled=is_enabled)
     return frame(request, "permissions", "Permissions") | {

@@ -6,23 +6,24 @@ password level 3 (console.md §5).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
 
 from console.access import allow
 from console.audit.record import Outcome, note, recorded
 from console.clusters.own import OwnSignIn, remember
 from console.clusters.secrets import encrypt
-from console.errors import cluster_error
-from console.gateway import ClusterError, Denied, auth, clients
+from console.gateway import Denied, auth, clients
 from console.keys.addresses import number_of, query_url
 from console.keys.byte_text import show
 from console.maintenance.ritual import WRONG_NAME, is_confirmed
 from console.models import Cluster
 from console.roles import Role
-from console.users import commands
+from console.users import by_name, commands
+from console.users.by_name import USER
 from console.users.forms import (
     count_of,
     ctl,
@@ -30,10 +31,7 @@ from console.users.forms import (
     is_dialog,
     name_of,
     named,
-    new_name,
     new_password,
-    refusal,
-    url,
 )
 from console.users.rules import RIGHTS, ROOT, EtcdRole, EtcdUser
 from console.users.spans import union
@@ -119,36 +117,15 @@ def _grantable(request: HttpRequest, user: EtcdUser) -> list[str]:
 @allow(Role.ADMIN, "GET", "POST", writes=True)
 @named
 def new_user(request: HttpRequest) -> HttpResponse:
-    context = frame(request, "users", "Create user", "Create user") | {
-        "errors": {},
-        "name_text": request.POST.get("name", request.GET.get("name", "")),
-        "with": request.POST.get("with", "password"),
-        "command": ctl(request).line("user", "add", "NAME"),
-    }
-    if request.method != "POST":
-        return render(request, "users/new_user.html", context)
-    errors: dict[str, str] = {}
-    name = new_name(context["name_text"], errors)
-    has_password = context["with"] != "nothing"
-    password = new_password(request, errors) if has_password else None
-    if not errors:
+    how = request.POST.get("with", "password")
+
+    def plan(name: str, errors: dict[str, str]) -> tuple[str, Callable[[], None]]:
+        has_password = how != "nothing"
+        password = new_password(request, errors) if has_password else None
         command = commands.add_user(ctl(request), name, has_password=has_password)
-        try:
-            with recorded(request, "create etcd user", name, command=command) as row:
-                auth.add_user(request.gateway, name, password)
-                row.outcome = Outcome.DONE
-        except ClusterError as error:
-            if not error.message.endswith("already exists"):
-                return cluster_error(request, error, f"Creating the user {name}", **context)
-            errors["name"] = refusal(error)
-        else:
-            messages.success(request, f"Created user {show(name.encode())}. It has no role yet.")
-            return redirect(_page(request, name))
-    return render(request, "users/new_user.html", context | {"errors": errors}, status=422)
+        return command, lambda: auth.add_user(request.gateway, name, password)
 
-
-def _page(request: HttpRequest, name: str) -> str:
-    return url(reverse("etcd_user", args=[request.cluster.slug]), name=name)
+    return by_name.create(request, USER, plan, {"with": how})
 
 
 @allow(Role.ADMIN, "GET", "POST", writes=True)
@@ -156,24 +133,15 @@ def _page(request: HttpRequest, name: str) -> str:
 def delete_user(request: HttpRequest) -> HttpResponse:
     name = name_of(request)
     found = auth.user(request.gateway, name)
-    command = commands.user(ctl(request), "delete", name)
-    error = ""
-    if request.method == "POST":
-        if is_confirmed(request):
-            with recorded(request, "delete etcd user", name, command=command) as row:
-                row.detail = f"held {', '.join(found.roles) or 'no role'}"
-                auth.delete_user(request.gateway, name)
-                row.outcome = Outcome.DONE
-            messages.success(request, f"Deleted user {show(name.encode())}.")
-            return redirect("users", request.cluster.slug)
-        error = WRONG_NAME
-    context = frame(request, "users", "Delete user", show(name.encode()), "Delete") | {
-        "etcd_user": found,
-        "confirm_error": error,
-        "command": command,
-        "back": _page(request, name),
-    }
-    return render(request, "users/delete_user.html", context, status=422 if error else 200)
+    return by_name.delete(
+        request,
+        USER,
+        name,
+        command=commands.user(ctl(request), "delete", name),
+        detail=f"held {', '.join(found.roles) or 'no role'}",
+        carry_out=lambda: auth.delete_user(request.gateway, name),
+        more={"etcd_user": found},
+    )
 
 
 @allow(Role.ADMIN, "GET", "POST", writes=True)
@@ -195,14 +163,14 @@ def user_password(request: HttpRequest) -> HttpResponse:
             if is_own and "keep" in request.POST:
                 _keep(request, password)
             messages.success(request, f"Set the password of {show(name.encode())}.")
-            return redirect(_page(request, name))
+            return redirect(USER.page(request, name))
     context = frame(request, "users", "Set password", show(name.encode()), "Password") | {
         "etcd_user": found,
         "is_own": is_own,
         "errors": errors,
         "confirm_error": errors.get("confirm", ""),
         "command": command,
-        "back": _page(request, name),
+        "back": USER.page(request, name),
     }
     return render(request, "users/password.html", context, status=422 if errors else 200)
 
@@ -262,4 +230,4 @@ def _grant_or_revoke(
     messages.success(request, f"{done} role {shown}.")
     if request.POST.get("back") == "matrix":
         return redirect("users", request.cluster.slug)
-    return redirect(_page(request, user.name))
+    return redirect(USER.page(request, user.name))

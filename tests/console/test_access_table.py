@@ -85,6 +85,8 @@ RULES: dict[str, tuple[Who | Role, bool]] = {
     "download_snapshot": (Role.OPERATOR, False),
     "download_saved": (Role.OPERATOR, False),
     "browse_snapshot": (Role.OPERATOR, False),
+    "upload_snapshot": (Role.OPERATOR, False),
+    "remove_upload": (Role.OPERATOR, False),
     "snapshot_key": (Role.OPERATOR, True),
     "job": (Role.OPERATOR, False),
     "job_live": (Role.OPERATOR, False),

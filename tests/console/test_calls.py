@@ -10,9 +10,9 @@ import pytest
 from django.urls import NoReverseMatch, reverse
 
 from console.gateway import clients
+from console.gateway.directory import CALLS_MAX as DIRECTORY_CALLS
 from console.leases.views import PAGE_LEASES
 from console.models import Cluster
-from console.users.forms import ROLES_READ_MAX, USERS_READ_MAX
 from kvserver.client import Client
 from kvserver.proto import auth_pb2, rpc_pb2
 from tests.console.conftest import Store, browser_of, make_account
@@ -24,8 +24,9 @@ from tests.support.servers import kinds, running
 CALLS_MAX = 8
 TREE_CALLS_MAX = 64
 """console/keys/tree.py: a listing, a level of folders, and the levels above."""
-DIRECTORY_CALLS_MAX = USERS_READ_MAX + ROLES_READ_MAX + 8
-"""etcd tells of one user or role a call; how many are looked at has a limit."""
+DIRECTORY_CALLS_MAX = DIRECTORY_CALLS + 10
+"""etcd tells of one user or role a call; how many a page reads has a limit, and the next page goes
+on where it stopped."""
 MORE = {
     "keys": TREE_CALLS_MAX,
     "key": TREE_CALLS_MAX + 2,
@@ -36,6 +37,7 @@ MORE = {
         ("users", "roles", "etcd_role", "delete_role", "revoke_permission"), DIRECTORY_CALLS_MAX
     ),
     **dict.fromkeys(("findings", "key_access", "enable_auth"), DIRECTORY_CALLS_MAX),
+    **dict.fromkeys(("permissions", "permissions_who", "grant_permission"), DIRECTORY_CALLS_MAX),
 }
 NOT_HERE = {"{job}", "{key_job}", "{file}"}
 """Addresses of jobs and snapshot files: rows and files of the console, no calls."""

@@ -45,6 +45,7 @@ PURE = [
     "maintenance/preflight.py",
     "maintenance/reclaim.py",
     "maintenance/sizes.py",
+    "maintenance/uploads.py",
     "overview/health.py",
     "roles.py",
     "serving/member.py",
