@@ -53,7 +53,7 @@ LADDER: dict[str, Action] = {
             *("new_account", "account", "reset_password"),
             *("sizes", "schedule_snapshots", "save_snapshot", "download_snapshot"),
             *("download_saved", "browse_snapshot", "upload_snapshot", "remove_upload"),
-            "abort_job",
+            *("abort_job", "stop_key_job"),
         ),
         Action(CONSOLES_OWN),
     ),

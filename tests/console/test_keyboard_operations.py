@@ -1,0 +1,374 @@
+"""The operations side by keyboard alone, on a cluster of three: never a click (console.md §4)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from kvserver.client import Client, ClientConfig
+from tests.console.browser import launch, sign_in
+from tests.console.conftest import Store
+from tests.console.keyboard import Keyboard, hands
+from tests.console.serving import Served
+from tests.support.servers import Server, command, free_ports, kinds, running
+
+pytestmark = [pytest.mark.browser, pytest.mark.e2e]
+
+KIND = kinds()[-1]
+PASSWORD = "typed by hand"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("keyboard")
+
+
+@pytest.fixture(scope="module")
+def three(base: Path) -> Iterator[list[Server]]:
+    with running(KIND, base, size=3, flags=["--bcrypt-cost=4"]) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def served(three: list[Server], base: Path) -> Iterator[Served]:
+    endpoints = ",".join(server.client_url for server in three)
+    one = Served(base / "data", flags=["--no-member", f"--endpoints={endpoints}"])
+    one.start()
+    yield one
+    one.stop()
+
+
+@pytest.fixture(scope="module")
+def store(three: list[Server]) -> Iterator[Store]:
+    client = Client(ClientConfig(tuple(server.endpoint for server in three)))
+    yield Store(client)
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def signed_in(chromium: Browser, served: Served) -> dict[str, object]:
+    return sign_in(chromium, served.base, served.password or "")
+
+
+HAS_FOCUS = "document.activeElement !== document.body"
+
+
+class Operator(Keyboard):
+    """Hands in the content of the page; the rail has words of the same sound."""
+
+    def to(self, role: Any, name: str, *, within: Locator | None = None, exact: bool = False):
+        self.skip()
+        super().to(role, name, within=within or self.page.get_by_role("main"), exact=exact)
+
+    def skip(self) -> None:
+        """Past the frame of a fresh page, as people do."""
+        self.page.wait_for_load_state()
+        if not self.page.evaluate(HAS_FOCUS):
+            self.press("Tab", "Enter")
+            expect(self.page.locator("#main")).to_be_focused()
+
+    def labelled(self, label: str, text: str, *, exact: bool = False) -> None:
+        """A field that has no role of its own, such as one for a password."""
+        self.skip()
+        self._tab_to(self.page.get_by_label(label, exact=exact), label)
+        self.press("Control+A")
+        self.type(text)
+
+    def tick(self, name: str) -> None:
+        self.to("checkbox", name)
+        self.press("Space")
+
+    def confirm(self, verb: str, *, reason: str = "") -> None:
+        """On a plan page: the focus is on Cancel, what acts is one step before it."""
+        expect(self.page.get_by_role("link", name="Cancel")).to_be_focused()
+        if reason:
+            self.field("Reason", reason)
+        self.button(verb)
+
+
+@pytest.fixture
+def keys(chromium: Browser, served: Served, signed_in) -> Iterator[Operator]:
+    with hands(chromium, served.base, signed_in) as found:
+        found.page.set_default_timeout(20_000)
+        expect.set_options(timeout=20_000)
+        yield Operator(found.at)
+        found.at.assert_quiet()
+
+
+@pytest.fixture
+def page(keys: Operator) -> Page:
+    return keys.page
+
+
+ROOMS = {
+    "o": "Overview",
+    "e": "Members",
+    "m": "Maintenance",
+    "s": "Users",
+    "r": "Roles",
+    "p": "Permissions",
+}
+STOPS_MAX = 150
+SEEN = """() => {
+  const focused = document.activeElement;
+  const box = focused.getBoundingClientRect();
+  const style = getComputedStyle(focused);
+  const isInside = box.bottom > 0 && box.top < innerHeight && box.right > 0;
+  const isSeen = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 1;
+  return isSeen && isInside ? "" : focused.outerHTML.slice(0, 200);
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_stop_of_every_room_is_seen(keys: Operator, page: Page, scheme: str) -> None:
+    """From the top of each page to its end: whatever takes the focus shows it."""
+    page.emulate_media(color_scheme=scheme)
+    keys.open("/c/local/access")
+    for letter, title in ROOMS.items():
+        keys.go(letter, title)
+        page.evaluate("document.activeElement.blur()")
+        stops = 0
+        keys.press("Tab")
+        while page.evaluate(HAS_FOCUS):
+            assert page.evaluate(SEEN) == "", title
+            stops += 1
+            assert stops < STOPS_MAX, title
+            page.keyboard.press("Tab")
+        assert stops > 20 or letter == "p", title
+
+
+def test_the_focus_stays_where_it_is_while_the_page_lives(keys: Operator, page: Page) -> None:
+    """What is swapped in by itself takes neither the focus nor what was unfolded."""
+    page.clock.install()
+    for path, name in (
+        ("/members", "Change the addresses of m1"),
+        ("/maintenance", "Defragment m1"),
+    ):
+        keys.open(f"/c/local{path}")
+        keys.to("link", name)
+        with page.expect_response(re.compile(f"{path}/live")):
+            page.clock.run_for(6_000)
+        expect(page.get_by_role("link", name=name)).to_be_focused()
+    keys.open("/c/local")
+    keys.unfold("As a table")
+    with page.expect_response(re.compile("/over-time/live")):
+        page.clock.run_for(11_000)
+    expect(page.locator("main details[open] summary")).to_be_focused()
+
+
+def test_a_learner_is_added_promoted_moved_and_removed(keys, page, three, base: Path) -> None:
+    client_port, peer_port = free_ports(2)
+    peer, url = f"http://127.0.0.1:{peer_port}", f"http://127.0.0.1:{client_port}"
+    keys.open("/c/local")
+    keys.go("e", "Members")
+    keys.link("Add a member")
+    keys.field("Name", "m4")
+    keys.field("Peer addresses", peer)
+    keys.button("Show the plan")
+    keys.confirm("Add as a learner")
+    expect(page.locator("h1")).to_have_text("Start m4")
+    flag = re.search(r"--initial-cluster=(\S+)", page.locator("pre").first.inner_text())
+    assert flag
+    line = [*command(KIND, "m4", base, url, peer, flag[1]), "--initial-cluster-state=existing"]
+    fourth = Server("m4", url, peer, base, line)
+    fourth.start()
+    try:
+        keys.link("Members")
+        expect(page.get_by_role("link", name="Promote m4")).to_be_visible()
+        keys.link("Promote m4")
+        while page.get_by_role("button", name="Promote m4").is_disabled():
+            page.reload()  # until it has caught up
+        keys.confirm("Promote m4")
+        expect(page.locator(".toasts")).to_contain_text("m4 votes now")
+        keys.link("Change the addresses of m4")
+        keys.field("Peer addresses", peer)
+        keys.button("Change m4")
+        expect(page.locator(".toasts")).to_contain_text("m4 is dialled at")
+        for name in ("m4", "m0"):
+            keys.link(f"Make {name} the leader")
+            keys.confirm(f"Make {name} the leader")
+            expect(page.locator(".toasts")).to_contain_text(f"{name} leads now")
+            expect(page.locator("tr", has_text=name)).to_contain_text("leader")
+        keys.link("Remove m4")
+        keys.confirm("Remove m4", reason="only an exercise")
+        expect(page.locator(".toasts")).to_contain_text("m4 is no member any more")
+    finally:
+        fourth.stop()
+
+
+def test_the_assistant_is_followed(keys: Operator, page: Page) -> None:
+    keys.open("/c/local/members")
+    keys.link("Replace a member")
+    keys.choose("Which one goes", "m2")
+    keys.field("Name of the new member", "m5")
+    keys.field("Its peer addresses", "http://127.0.0.1:1")
+    keys.button("Show the steps")
+    keys.link("Remove m2")
+    expect(page.get_by_role("link", name="Cancel")).to_be_focused()
+    keys.press("Enter")  # the safe way out, back to the assistant
+    expect(page.locator('#steps [aria-current="step"]')).to_contain_text("Remove m2")
+
+
+def test_defragmentation_of_one_of_all_and_an_abort(keys: Operator, page: Page) -> None:
+    keys.open("/c/local")
+    keys.go("m", "Maintenance")
+    keys.link("Defragment m1")
+    keys.confirm("Defragment m1")
+    expect(page.locator("#job .sentence .chip")).to_have_text("done")
+    keys.link("Maintenance")
+    keys.link("Defragment all members")
+    keys.field("Skip members with less free", "100", role="spinbutton")
+    keys.button("Defragment all members")
+    expect(page.locator("#job .sentence .chip")).to_have_text("done")
+    expect(page.locator("#job-steps")).to_contain_text("skipped")
+
+
+def test_lens_hashes_sizes_and_compaction(keys: Operator, page: Page, store: Store) -> None:
+    for number in range(5):
+        revision = store.put(b"/keyboard/key", b"%d" % number)
+    keys.open("/c/local/maintenance")
+    keys.link("Consistency lens")
+    expect(page.locator("h1")).to_have_text("Consistency lens")
+    keys.press("/")
+    keys.type("/keyboard/key")
+    keys.press("Enter")
+    expect(page.locator(".sentence")).to_contain_text("all 3 members tell the same")
+    keys.link("Compare hashes")
+    expect(page.locator(".sentence")).to_contain_text("hold the same data")
+    keys.link("Maintenance")
+    keys.link("Why is it big")
+    keys.button("Scan the keyspace")
+    expect(page.locator("#job .sentence .chip")).to_have_text("done")
+    keys.link("What makes the database big")
+    keys.link("Writes")
+    expect(page.locator("#prefixes")).to_contain_text("/keyboard/")
+    keys.go("m", "Maintenance")
+    keys.link("Compact…")
+    keys.field("Compact at revision", str(revision - 1))
+    keys.press("Enter")
+    expect(page).to_have_url(re.compile(rf"revision={revision - 1}"))
+    keys.confirm("Compact cluster")
+    expect(page.locator(".toasts")).to_contain_text("Compacted at revision")
+
+
+def test_snapshots_saved_downloaded_opened_and_scheduled(keys, page, tmp_path: Path) -> None:
+    keys.open("/c/local/maintenance")
+    keys.link("Snapshots")
+    keys.button("Save a snapshot now")
+    expect(page.locator("#job .sentence .chip")).to_have_text("done")
+    keys.link("All snapshots")
+    with page.expect_download() as started:
+        keys.button("Download a snapshot")
+    started.value.save_as(tmp_path / "mine.db")
+    keys.link("Look into the snapshot")
+    keys.button("Open the snapshot")
+    expect(page.locator("#job .sentence .chip")).to_have_text("done")
+    keys.link("Look into it")
+    expect(page.locator("main")).to_contain_text("as of revision")
+    keys.press("/")
+    keys.type("/keyboard/")
+    keys.press("Enter")
+    keys.link("/keyboard/key")
+    keys.button("Restore this value")
+    expect(page.locator(".toasts")).to_contain_text("Restored /keyboard/key")
+    keys.open("/c/local/maintenance/snapshots")
+    keys.tick("Save snapshots by itself")
+    keys.field("Keep the newest", "3")
+    keys.button("Save the schedule")
+    expect(page.locator(".toasts")).to_contain_text("keep 3")
+    keys.tick("Save snapshots by itself")
+    keys.button("Save the schedule")
+    expect(page.locator(".toasts")).to_contain_text("No schedule any more")
+
+
+def test_users_roles_and_authentication(keys: Operator, page: Page) -> None:
+    keys.open("/c/local")
+    for user in ("root", "amy"):
+        create_user(keys, user)
+    keys.go("s", "Users")
+    keys.link("root", exact=True, within=page.locator(".matrix tbody"))
+    keys.choose("Grant role", "root")
+    keys.button("Grant role…")
+    keys.button("Grant role")
+    expect(page.locator(".toasts")).to_contain_text("Granted role root")
+    keys.go("r", "Roles")
+    keys.press("n")
+    expect(page.get_by_label("Name", exact=True)).to_be_focused()
+    keys.type("app")
+    keys.press("Enter")
+    keys.choose("Allows", "read and")
+    keys.field("Key", "/app/", exact=True)
+    expect(page.locator("#bounds")).to_contain_text("[/app/, /app0)")
+    keys.press("Enter")
+    keys.button("Grant permission")
+    expect(page.locator("table.log")).to_contain_text("read and write")
+    keys.go("s", "Users")
+    keys.link("Grant app to amy")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("link", name="Cancel")).to_be_focused()
+    keys.press("Shift+Tab", "Enter")
+    expect(page.get_by_role("link", name="Revoke app from amy")).to_be_visible()
+    keys.link("Revoke app from amy")
+    expect(dialog.get_by_role("link", name="Cancel")).to_be_focused()
+    keys.press("Escape")
+    expect(dialog).to_be_hidden()
+    keys.go("p", "Permissions")
+    keys.type("amy")
+    keys.choose("May", "put", exact=True)
+    keys.field("Key", "/app/x", exact=True)
+    keys.press("Enter")
+    expect(page.locator("#answer .sentence")).to_contain_text("yes")
+    keys.link("Oddities")
+    expect(page.locator("main")).to_contain_text("Authentication is off")
+    keys.go("s", "Users")
+    keys.link("amy", exact=True, within=page.locator(".matrix tbody"))
+    keys.link("Set password")
+    keys.labelled("Password", PASSWORD + "!", exact=True)
+    keys.labelled("The same again", PASSWORD + "!")
+    keys.button("Set password")
+    expect(page.locator(".toasts")).to_contain_text("Set the password of amy")
+    give_the_connection_a_user(keys)
+    for verb in ("Enable", "Disable"):
+        keys.open("/c/local/users")
+        keys.link(f"{verb} authentication")
+        keys.confirm(f"{verb} authentication", reason="by keyboard")
+        expect(page).to_have_url(re.compile("/users$"))
+    for room, name, noun in (("s", "amy", "user"), ("r", "app", "role")):
+        keys.go(room, f"{noun.capitalize()}s")
+        keys.link(name, exact=True, within=page.locator("tbody th"))
+        keys.link(f"Delete {noun}")
+        keys.confirm(f"Delete {noun}")
+        expect(page.locator(".toasts")).to_contain_text(f"Deleted {noun} {name}")
+
+
+def create_user(keys: Operator, name: str) -> None:
+    keys.go("s", "Users")
+    keys.press("n")
+    expect(keys.page.get_by_label("Name", exact=True)).to_be_focused()
+    keys.type(name)
+    keys.labelled("Password", PASSWORD, exact=True)
+    keys.labelled("The same again", PASSWORD)
+    keys.press("Enter")
+    expect(keys.page.locator(".toasts")).to_contain_text(f"Created user {name}")
+
+
+def give_the_connection_a_user(keys: Operator) -> None:
+    keys.open("/clusters/local")
+    keys.unfold("Sign-in to etcd")
+    keys.field("User", "root", exact=True)
+    keys.labelled("Password", PASSWORD, exact=True)
+    keys.press("Enter")
+    expect(keys.page).to_have_url(re.compile("/clusters$"))
