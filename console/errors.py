@@ -8,13 +8,27 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from console.clusters.secrets import SecretLost
-from console.gateway import ClusterError, Compacted, Denied, FateUnknown, TooLarge, Unreachable
+from console.gateway import (
+    ClusterError,
+    Compacted,
+    Denied,
+    FateUnknown,
+    NoLeader,
+    TooLarge,
+    Unreachable,
+)
 
 STATES: dict[type[ClusterError], tuple[str, int, str]] = {
     Unreachable: (
         "The cluster does not answer",
         503,
         "No endpoint of this connection answered in time. Nothing was changed.",
+    ),
+    NoLeader: (
+        "The cluster has no leader",
+        503,
+        "Members answer, but without a leader none of them may tell this: a quorum of the voters "
+        "is missing. Nothing was changed.",
     ),
     Compacted: (
         "This revision has been compacted",

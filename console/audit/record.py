@@ -12,10 +12,22 @@ from contextlib import contextmanager
 from django.http import HttpRequest
 
 from console.etcdctl import Etcdctl
-from console.gateway import ClusterError, Denied, FateUnknown, Unreachable
+from console.gateway import ClusterError, Denied, FateUnknown
 from console.models import Account, AuditRow, Cluster
 
 Outcome = AuditRow.Outcome
+
+REFUSALS = {
+    "INVALID_ARGUMENT",
+    "FAILED_PRECONDITION",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "OUT_OF_RANGE",
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "RESOURCE_EXHAUSTED",
+}
+"""Codes by which the cluster says no to what it was asked; it did not fail at it."""
 
 
 @contextmanager
@@ -101,6 +113,6 @@ def _row(request: HttpRequest, action: str, target: str, cluster: Cluster | None
 def _outcome(error: ClusterError) -> AuditRow.Outcome:
     if isinstance(error, FateUnknown):
         return Outcome.SENT
-    if isinstance(error, Unreachable):
-        return Outcome.FAILED
-    return Outcome.REFUSED if isinstance(error, Denied) else Outcome.FAILED
+    if isinstance(error, Denied) or error.code in REFUSALS:
+        return Outcome.REFUSED
+    return Outcome.FAILED

@@ -11,6 +11,7 @@ from console.gateway.errors import (
     Compacted,
     Denied,
     FateUnknown,
+    NoLeader,
     TooLarge,
     Unreachable,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "LeaseList",
     "LeaseTime",
     "Listing",
+    "NoLeader",
     "Part",
     "Reader",
     "TooLarge",

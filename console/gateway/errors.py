@@ -21,6 +21,10 @@ class Unreachable(ClusterError):
     """No endpoint answered in time."""
 
 
+class NoLeader(Unreachable):
+    """Members answer, and none of them knows a leader: whatever takes a quorum would wait."""
+
+
 class Compacted(ClusterError):
     """The revision asked for is gone."""
 

@@ -23,6 +23,7 @@ from console.maintenance.prefixes import largest
 from console.maintenance.reclaim import Freed, Reclaim, suggestions
 from console.maintenance.ritual import WRONG_NAME, is_confirmed
 from console.maintenance.views import frame
+from console.overview.sampler import sampler
 from console.roles import Role
 
 EVERYTHING = prefix_range(b"")
@@ -63,6 +64,7 @@ def compact(request: HttpRequest) -> HttpResponse:
     """`revision` (proposed when it is missing), `physical`, `look=long` for a longer preview."""
     asked = request.POST if request.method == "POST" else request.GET
     try:
+        sampler.check_leader(request.cluster)
         newest = request.gateway.newest_revision(EVERYTHING)
         compacted = request.gateway.compacted(EVERYTHING, newest)
     except ClusterError as error:

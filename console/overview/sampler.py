@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from console.gateway import Reader
+from console.gateway import NoLeader, Reader
 from console.models import Cluster
 from console.overview.health import Health, Member, assess
 
@@ -17,6 +17,9 @@ _looks = ThreadPoolExecutor(8, thread_name_prefix="look")
 
 SHARED_SECONDS = 1.0
 """An answer this young serves the next who asks: fifty open tabs cost what one does."""
+
+
+LEADER_SECONDS = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,14 @@ class Sampler:
             return _looks.submit(self.snapshot, cluster).result(seconds)
         except TimeoutError:
             return None
+
+    def check_leader(self, cluster: Cluster) -> None:
+        """NoLeader where members answer and know none: before what would wait for a quorum. Where
+        nobody answers, or not at once, the call itself finds out."""
+        snapshot = self.within(cluster, LEADER_SECONDS)
+        health = snapshot.health if snapshot else None
+        if health and health.leader is None and any(row.member.status for row in health.rows):
+            raise NoLeader("UNAVAILABLE", "etcdserver: no leader", "")
 
     def forget(self, cluster: Cluster) -> None:
         """The next look asks the members anew: something was just changed."""

@@ -17,6 +17,7 @@ from console.gateway.directory import directories
 from console.keys.addresses import BadAddress, bytes_of, query_url
 from console.keys.byte_text import show
 from console.keys.paging import KeyRange
+from console.overview.sampler import sampler
 from console.roles import Role
 from console.users.identity import own_name
 from console.users.rules import KINDS, Directory, Permission
@@ -57,6 +58,7 @@ def named(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     @wraps(view)
     def answered(request: HttpRequest) -> HttpResponse:
         try:
+            sampler.check_leader(request.cluster)
             return view(request)
         except BadAddress as error:
             text = f"In it {error}."
