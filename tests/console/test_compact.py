@@ -77,7 +77,7 @@ def test_a_revision_compacted_meanwhile_is_the_servers_refusal(
     monkeypatch.setattr(Reader, "compacted", lambda self, keys, newest: revision - 2)
     answer = as_operator.post(url, {"step": "start", "revision": revision})
     assert answer.status_code == 410
-    assert AuditRow.objects.get().outcome == "failed"
+    assert AuditRow.objects.get().outcome == "refused"
     assert "required revision has been compacted" in AuditRow.objects.get().detail
 
 

@@ -142,7 +142,7 @@ def test_a_leader_that_cannot_hand_over_is_spared(cluster, olga, three) -> None:
     assert run(job, three) == {"m1": "failed", "m2": "done", "m3": "done"}
     assert job.detail == "m1 could not hand the leadership over to m2."
     assert three.touched == [3, 2]
-    assert AuditRow.objects.get(action="move leader").outcome == "failed"
+    assert AuditRow.objects.get(action="move leader").outcome == "refused"
 
 
 def test_one_member_alone_has_nobody_to_hand_over_to(cluster, olga, three) -> None:

@@ -257,7 +257,7 @@ def test_what_was_typed_survives_a_refusal(as_editor, store, prefix) -> None:
     assert answer.status_code == 502
     assert "request is too large" in answer.text
     assert value in answer.text
-    assert AuditRow.objects.get().outcome == "failed"
+    assert AuditRow.objects.get().outcome == "refused"
 
 
 def test_a_put_without_an_answer_is_not_called_a_failure(as_editor, prefix, monkeypatch) -> None:

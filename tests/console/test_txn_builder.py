@@ -111,7 +111,7 @@ def test_what_the_server_refuses_comes_back_with_its_words(as_editor, store, pre
     assert answer.status_code == 502
     assert "duplicate key given in txn request" in answer.text
     assert f'value="{prefix.decode()}"' in answer.text  # nothing typed is lost
-    assert AuditRow.objects.get().outcome == "failed"
+    assert AuditRow.objects.get().outcome == "refused"
 
 
 def test_trap_11_a_range_delete_in_a_txn_asks_in_production(

@@ -268,7 +268,7 @@ def test_names_that_are_there_already_or_no_names(admin, hands) -> None:
     hands.user("amy")
     form = {"name": "amy", "with": "nothing"}
     assert "user name already exists" in plain(admin.post(url("new_user"), form).text)
-    assert last_row().outcome == "failed"
+    assert last_row().outcome == "refused"
     answer = admin.post(url("new_role"), {"name": "app"})
     assert answer.status_code == 422
     assert "role name already exists" in plain(answer.text)
