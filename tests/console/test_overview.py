@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import html
+import os
 import re
+import signal
 import threading
 from collections.abc import Iterator
 
+import grpc
 import pytest
 from django.test import Client as Browser
 from django.urls import reverse
@@ -16,7 +19,8 @@ from console.models import AuditRow, Cluster
 from console.overview import sampler as sampling
 from console.overview.sampler import Sampler
 from console.roles import Role
-from tests.console.conftest import browser_of, make_account
+from kvserver.client import Client, ClientConfig
+from tests.console.conftest import Store, browser_of, make_account
 from tests.support.servers import Server, cluster_kinds, free_ports, running
 
 ON_EVERY_SERVER = True
@@ -146,6 +150,71 @@ def sampler_forgets() -> None:
     from console.overview.sampler import sampler
 
     sampler._slots.clear()
+
+
+DATA_PAGES = (
+    "keys?prefix=/app/",
+    "key?key=/app/a",
+    "keys/search?q=a",
+    "key/history?key=/app/a",
+    "history",
+    "history?show=deleted",
+    "revision/2",
+    "watch",
+    "leases",
+    "key/edit?key=/app/a",
+    "keys/delete?prefix=/app/",
+    "keys/rewind?prefix=/app/&to={revision}",
+    "keys/export?prefix=/app/",
+    "go?q=/app/",
+)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_no_page_waits_for_a_member_that_stands_still(
+    db, three: list[Server], number: int, monkeypatch
+) -> None:
+    """SIGSTOP: every connection stays open and nobody answers. The leader is one of them."""
+    monkeypatch.setattr("console.gateway.reader.READ_SECONDS", 60.0)
+    ends: list[grpc.StatusCode] = []
+    begin = Client._begin
+
+    def noted(*args):
+        call = begin(*args)
+        call.add_done_callback(lambda ended: ends.append(ended.code()))
+        return call
+
+    monkeypatch.setattr(Client, "_begin", noted)
+    endpoints = "\n".join(server.client_url for server in (*three[number:], *three[:number]))
+    cluster = Cluster.objects.create(slug="three", name="three", endpoints=endpoints)
+    browser = browser_of(make_account("eddie", cluster, Role.EDITOR))
+    client = Client(ClientConfig(tuple(server.endpoint for server in three)))
+    revision = Store(client).put(b"/app/a", b"v")
+    client.close()
+    assert browser.get("/c/three/keys").status_code == 200  # connected to all that is there
+    process = three[number].process
+    assert process
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        for page in DATA_PAGES:
+            answer = browser.get(f"/c/three/{page.format(revision=revision)}")
+            assert answer.status_code == 200, page
+            if answer.streaming:
+                assert b"/app/a" in b"".join(answer.streaming_content)
+        assert grpc.StatusCode.DEADLINE_EXCEEDED not in ends
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+        clients.close()
+
+
+def test_every_page_of_a_dead_cluster_says_so(dead_cluster: Cluster) -> None:
+    browser = browser_of(make_account("eddie", dead_cluster, Role.EDITOR))
+    for page in DATA_PAGES:
+        answer = browser.get(f"/c/dead/{page.format(revision=2)}")
+        text = plain(answer.text)
+        is_found = answer.status_code == 503 and "The cluster does not answer" in text
+        # The palette leads elsewhere, also from a cluster that is gone.
+        assert is_found or page.startswith("go"), page
 
 
 def test_many_lookers_share_one_fan_out(cluster: Cluster, monkeypatch) -> None:
