@@ -1,5 +1,5 @@
-"""Users, roles and authentication in a real browser, by mouse and by keyboard, on Keydeck and on
-etcd 3.5: what is clicked together there holds for who really signs in."""
+"""Users, roles and authentication in a real browser, on three members of Keydeck and of etcd 3.5:
+what is clicked together there holds for who really signs in, at every member."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from kvserver.client import CallFailed, Client, ClientConfig, Endpoint
+from kvserver.client import CallFailed, Client, ClientConfig
 from kvserver.errors import Code
 from kvserver.proto import rpc_pb2
 from tests.console.browser import Visit, visit
@@ -17,7 +17,7 @@ from tests.console.conftest import Store
 from tests.console.serving import Served
 from tests.console.test_browser import at, chromium, signed_in  # noqa: F401
 from tests.support.auth import Hands
-from tests.support.servers import KEYDECK, newest_kinds, program
+from tests.support.servers import KEYDECK, Server, newest_kinds, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 
@@ -25,22 +25,30 @@ PASSWORD = "a password, typed"
 
 
 @pytest.fixture(scope="module", params=newest_kinds())
-def served(request, tmp_path_factory) -> Iterator[Served]:
-    directory = tmp_path_factory.mktemp("access") / "data"
-    one = Served(directory, member=[*program(request.param), "--bcrypt-cost=4"])
+def three(request, tmp_path_factory) -> Iterator[list[Server]]:
+    directory = tmp_path_factory.mktemp("access")
+    with running(request.param, directory, size=3, flags=["--bcrypt-cost=4"]) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def served(three: list[Server], tmp_path_factory) -> Iterator[Served]:
+    endpoints = ",".join(server.client_url for server in three)
+    flags = ["--no-member", f"--endpoints={endpoints}"]
+    one = Served(tmp_path_factory.mktemp("console") / "data", flags=flags)
     one.start()
     yield one
     one.stop()
 
 
-def client(served: Served, user: str | None = None, password: str = PASSWORD) -> Client:
-    endpoint = Endpoint.parse(served.client_url)
-    return Client(ClientConfig((endpoint,), user=user, password=password if user else None))
+def client(three: list[Server], user: str | None = None, password: str = PASSWORD) -> Client:
+    endpoints = tuple(server.endpoint for server in three)
+    return Client(ClientConfig(endpoints, user=user, password=password if user else None))
 
 
 @pytest.fixture(scope="module")
-def behind(served: Served) -> Iterator[Store]:
-    one = client(served)
+def behind(three: list[Server]) -> Iterator[Store]:
+    one = client(three)
     store = Store(one)
     for key in (b"/app/config", b"/apple", b"/pub/a"):
         store.put(key, b"v")
@@ -56,9 +64,14 @@ def hands(behind: Store) -> Hands:
     return one
 
 
-def puts(served: Served, user: str, key: bytes) -> bool:
-    """Whether the server lets this user put the key, signed in for real."""
-    one = client(served, user)
+def puts(three: list[Server], user: str, key: bytes) -> bool:
+    """Whether the servers let this user put the key, signed in for real at each of them."""
+    [said] = {puts_at(server, user, key) for server in three}
+    return said
+
+
+def puts_at(server: Server, user: str, key: bytes) -> bool:
+    one = client([server], user)
     try:
         one.write(lambda s: s.kv.Put, rpc_pb2.PutRequest(key=key), 5)
     except CallFailed as error:
@@ -71,14 +84,6 @@ def puts(served: Served, user: str, key: bytes) -> bool:
 
 def rail(page: Page, words: str) -> None:
     page.locator("nav.rail").get_by_role("link", name=words, exact=True).click()
-
-
-def go(page: Page, letter: str, path: str) -> None:
-    """`g`, then a letter; the next key is for the page that comes."""
-    page.keyboard.press("g")
-    page.keyboard.press(letter)
-    expect(page).to_have_url(re.compile(f"{path}$"))
-    page.wait_for_load_state()
 
 
 def create_user(page: Page, name: str) -> None:
@@ -106,7 +111,7 @@ def assert_whole(one: Visit) -> None:
 def test_by_mouse_a_role_is_made_tested_enforced_and_switched_off_again(
     at: Visit,  # noqa: F811
     hands: Hands,
-    served: Served,
+    three: list[Server],
 ) -> None:
     page = at.page
     at.open("/c/local/users")
@@ -131,7 +136,7 @@ def test_by_mouse_a_role_is_made_tested_enforced_and_switched_off_again(
     page.get_by_label("Key", exact=True).press_sequentially("/")
     expect(page.locator("#bounds")).to_contain_text("[/app/, /app0)")
     page.get_by_role("button", name="Preview permission").click()
-    expect(page.locator("main")).to_contain_text("1 key of local now")
+    expect(page.locator("main")).to_contain_text("1 key of existing cluster now")
     page.get_by_role("button", name="Grant permission").click()
     expect(page.locator("table.log")).to_contain_text("[/app/, /app0)")
 
@@ -156,7 +161,7 @@ def test_by_mouse_a_role_is_made_tested_enforced_and_switched_off_again(
     expect(page.locator("#answer")).to_contain_text("the nearest interval that is missing")
 
     enable_by_mouse(page)
-    assert (puts(served, "amy", b"/app/x"), puts(served, "amy", b"/apple")) == (True, False)
+    assert (puts(three, "amy", b"/app/x"), puts(three, "amy", b"/apple")) == (True, False)
     rail(page, "Keys")  # as root, with what it stores
     expect(page.locator("main")).to_contain_text("keys")
     rail(page, "Users")
@@ -190,67 +195,11 @@ def enable_by_mouse(page: Page) -> None:
     expect(page.locator("main .head")).to_contain_text("authentication on")
 
 
-def test_by_keyboard_the_same(at: Visit, hands: Hands, served: Served) -> None:  # noqa: F811
-    hands.user("root", "root", password=PASSWORD)
-    hands.user("amy", password=PASSWORD)
-    page, keys = at.page, at.page.keyboard
-    at.open("/c/local/keys")
-    go(page, "r", "/roles")
-    keys.press("n")
-    expect(page.get_by_label("Name", exact=True)).to_be_focused()
-    keys.type("app")
-    keys.press("Enter")
-    expect(page).to_have_url(re.compile(r"/role\?name=app$"))
-    page.get_by_label("Allows").focus()
-    keys.type("read and")
-    keys.press("Tab")
-    keys.press("Tab")
-    expect(page.get_by_label("Key", exact=True)).to_be_focused()
-    keys.type("/app/")
-    expect(page.locator("#bounds")).to_contain_text("[/app/, /app0)")
-    keys.press("Enter")
-    page.get_by_role("button", name="Grant permission").focus()
-    keys.press("Enter")
-    expect(page.locator("table.log")).to_contain_text("read and write")
-    go(page, "s", "/users")
-    cell = page.get_by_role("link", name="Grant app to amy")
-    cell.focus()
-    keys.press("Enter")
-    dialog = page.get_by_role("dialog")
-    expect(dialog.get_by_role("link", name="Cancel")).to_be_focused()
-    keys.press("Escape")
-    expect(dialog).to_be_hidden()
-    cell.press("Enter")
-    expect(dialog.get_by_role("link", name="Cancel")).to_be_focused()
-    keys.press("Shift+Tab")
-    keys.press("Enter")
-    expect(page.get_by_role("link", name="Revoke app from amy")).to_be_visible()
-    go(page, "p", "/permissions")
-    expect(page.get_by_label("User")).to_be_focused()
-    keys.type("amy")
-    page.get_by_label("Key", exact=True).focus()
-    keys.type("/app/x")
-    keys.press("Enter")
-    expect(page.locator("#answer .sentence")).to_contain_text("yes")
-    at.open("/clusters/local")
-    fill_credentials(page)
-    keys.press("Enter")
-    expect(page).to_have_url(re.compile("/clusters$"))
-    for verb in ("enable", "disable"):
-        at.open(f"/c/local/auth/{verb}")
-        expect(page.get_by_role("link", name="Cancel")).to_be_focused()
-        page.get_by_label("Reason").focus()
-        keys.type("by keyboard")
-        keys.press("Enter")
-        expect(page).to_have_url(re.compile("/users$"))
-        if verb == "enable":
-            assert (puts(served, "amy", b"/app/y"), puts(served, "amy", b"/z")) == (True, False)
-
-
 def test_signing_in_to_etcd_as_oneself(
     chromium: Browser,  # noqa: F811
     hands: Hands,
     served: Served,
+    three: list[Server],
     signed_in,  # noqa: F811
 ) -> None:
     hands.role("reader", (0, b"/pub/", b"/pub0"))
@@ -259,20 +208,20 @@ def test_signing_in_to_etcd_as_oneself(
     hands.client.write(lambda s: s.auth.AuthEnable, rpc_pb2.AuthEnableRequest(), 5)
     try:
         with visit(chromium, served.base, storage_state=signed_in) as one:
-            as_rita(one, served)
+            as_rita(one, three)
             refusals = re.compile("status of 40[13] ")
             assert [text for text in one.complaints if not refusals.search(text)] == []
     finally:
-        root = client(served, "root")
+        root = client(three, "root")
         root.write(lambda s: s.auth.AuthDisable, rpc_pb2.AuthDisableRequest(), 5)
         root.close()
 
 
-def as_rita(one: Visit, served: Served) -> None:
+def as_rita(one: Visit, three: list[Server]) -> None:
     page = one.page
     one.open("/clusters/new")
     page.get_by_label("Name", exact=True).fill("ours")
-    page.get_by_label("Endpoints").fill(served.client_url)
+    page.get_by_label("Endpoints").fill(" ".join(server.client_url for server in three))
     page.get_by_text("Sign-in to etcd").click()
     page.get_by_label("Sign in as yourself").check()
     page.get_by_role("button", name="Add connection").click()
@@ -326,7 +275,7 @@ def test_every_page_is_accessible_in_both_themes_and_fits_a_phone(
     hands: Hands,
     request,
 ) -> None:
-    if request.node.callspec.params["served"] != KEYDECK:
+    if request.node.callspec.params["three"] != KEYDECK:
         pytest.skip("what a page looks like does not hang on the server")
     grants = ((2, b"/app/", b"/app0"), (0, b"/app/config", b""), (0, b"/shared", b"/sharee"))
     hands.role("app", *grants, (1, b"\xff\x00", b"\xff" * 40))

@@ -1,4 +1,4 @@
-"""Maintenance in a real browser: by mouse and by keyboard, a job that outlives its tab."""
+"""Maintenance of one member in a real browser."""
 
 from __future__ import annotations
 
@@ -80,26 +80,6 @@ def test_defragment_by_mouse_and_see_the_sizes(at: Visit) -> None:
     expect(page.locator("#live-chip")).to_contain_text("live")
     expect(page.locator('#job [data-label="After"]')).to_contain_text(re.compile("[KM]iB"))
     assert_whole(at)
-
-
-def test_defragment_all_by_keyboard(at: Visit) -> None:
-    page = at.page
-    at.open("/c/local")
-    page.keyboard.press("g")
-    page.keyboard.press("m")
-    expect(page.locator("h1")).to_have_text("Maintenance")
-    page.get_by_role("link", name="Defragment all members").focus()
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("link", name="Cancel")).to_be_focused()
-    assert_whole(at)
-    page.keyboard.press("Enter")  # a stray Enter does nothing
-    expect(page.locator("h1")).to_have_text("Maintenance")
-    at.open("/c/local/maintenance/defragment-all")
-    expect(page.get_by_role("link", name="Cancel")).to_be_focused()
-    page.keyboard.press("Shift+Tab")
-    page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile(r"/maintenance/jobs/\d+$"))
-    expect(page.locator("#job .sentence")).to_contain_text("done")
 
 
 def test_hashes_are_compared(at: Visit) -> None:
