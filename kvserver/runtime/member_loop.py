@@ -1,50 +1,36 @@
 """The loop's side of a member: it owns raft, apply, reads and everything they change (design D1).
 
-One turn: what clients proposed since the last one becomes one batch of raft entries; raft's
-`Ready` is carried out in the order `plan_ready` gives; what is committed is applied, answered and
-shown to watchers. The append and flush threads wait for disks; only values cross to them.
+One turn: what clients proposed since the last one becomes one batch of raft entries
+(`propose_duty`); raft's `Ready` is carried out in the order `plan_ready` gives; what is committed
+is applied, answered and shown to watchers (`apply_duty`). The append and flush threads wait for
+disks; only values cross to them.
 
 While an append is under way no new one starts: what arrives meanwhile is the next batch (group
-commit). No request holds the loop for long: applying goes in slices (design D6).
+commit).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from kvserver import errors, failpoints
 from kvserver.apply.applier import Applier
-from kvserver.apply.command import HeaderEncoder, Kind, decode_command, encode_command
-from kvserver.apply.redacted import redacted
-from kvserver.auth.identity import NOBODY, Identity
+from kvserver.apply.command import Kind
 from kvserver.clock import Clock
 from kvserver.limits import (
     APPEND_HERE_BYTES_MAX,
-    SLICE_SECONDS_MAX,
-    SLOW_APPLY_SECONDS,
-    UNAPPLIED_ENTRIES_MAX,
 )
 from kvserver.logs import Logger
 from kvserver.member.conf_changes import ConfChanges
 from kvserver.member.header import HeaderBytes
 from kvserver.member.proposal import (
     CallbackWaiter,
-    ForwardedProposals,
-    Proposal,
-    Waiter,
-    WaitingProposals,
 )
 from kvserver.membership.ids import RequestIds
-from kvserver.proto import legacy_pb2, rpc_pb2
+from kvserver.proto import rpc_pb2
 from kvserver.raft import (
-    ConfChange,
-    ConfChangeType,
-    Entry,
-    EntryType,
-    ProposalDropped,
     RawNode,
     Ready,
     plan_ready,
@@ -60,14 +46,15 @@ from kvserver.raft.plan import (
     Step,
 )
 from kvserver.raft.status import Status
-from kvserver.raft.types import DropReason, HardState, Snapshot
+from kvserver.raft.types import HardState, Snapshot
 from kvserver.runtime.append_thread import AppendThread
+from kvserver.runtime.apply_duty import ApplyDuty
 from kvserver.runtime.counters import Counters
 from kvserver.runtime.mailbox import Mailbox
+from kvserver.runtime.propose_duty import ProposeDuty
 from kvserver.runtime.read_duty import ReadDuty
 from kvserver.runtime.storage_duty import StorageDuty
 
-ENTRIES_PER_CLOCK_LOOK = 8
 Plan = Callable[[Ready], Iterable[Step]]
 """`plan_ready`, or the simulator's, which may end the member between any two steps."""
 
@@ -111,8 +98,6 @@ class MemberLoop:
         self.header = header
         self.request_ids = request_ids
         self.counters = Counters()
-        self.applied_index = applied_index
-        self.applied_term = 0
         self.leader = 0
         self.is_leader = False
         self.is_learner = False
@@ -121,24 +106,24 @@ class MemberLoop:
         """Whether local state answers a linearizable read at once: the only voter has applied
         everything it ever acknowledged. As of the last turn, which every change of raft's state
         ends with."""
-        self.warning_seconds = SLOW_APPLY_SECONDS
         self.quota_bytes = applier.quota_bytes
         self.request_timeout_seconds = request_timeout_seconds
         self._election_timeout_seconds = election_timeout_seconds
         self._stall_seconds = stall_seconds
         self._storage = storage
         self._append = append
-        self._conf_changes = conf_changes
-        self._request_bytes_max = request_bytes_max
-        self._header_encoder = HeaderEncoder()
-        self._refusal: type[errors.RequestError] | None = None
-        """Why no proposal is taken at the moment."""
-        self._now = clock.monotonic()
-        """As of the last tick: fine enough for time-outs, and no clock is read per proposal."""
-        self._new: list[Proposal] = []
-        self._waiting = WaitingProposals()
-        self._forwarded = ForwardedProposals()
-        self._conf_waiters: dict[int, tuple[Waiter, float]] = {}
+        proposals = self._proposals = ProposeDuty(
+            node=node,
+            request_ids=request_ids,
+            counters=self.counters,
+            request_bytes_max=request_bytes_max,
+            now=clock.monotonic(),
+            wake=self.wake,
+        )
+        self.propose = proposals.propose
+        self.propose_legacy = proposals.propose_legacy
+        self.propose_as_leader = proposals.propose_as_leader
+        self.propose_conf_change = proposals.propose_conf_change
         self.install: Callable[[Snapshot, Callable[[], None]], None] | None = None
         """Puts a received snapshot in the place of the state machines, then calls back."""
         self.mailbox = Mailbox(loop, node, self.wake, self._install)
@@ -149,11 +134,27 @@ class MemberLoop:
         """Whether this leader stood still for so long that another may lead by now."""
         self._reads = ReadDuty(loop, clock, node, request_ids, self.counters, self.wake)
         self._read_queue = self._reads.queue
-        self._to_apply: deque[Entry] = deque()
+        self._apply = ApplyDuty(
+            loop=loop,
+            clock=clock,
+            node=node,
+            applier=applier,
+            conf_changes=conf_changes,
+            storage=storage,
+            proposals=proposals,
+            reads=self._read_queue,
+            header=header,
+            hub=hub,
+            counters=self.counters,
+            applied_index=applied_index,
+            on_conf_change=self._note_conf_change,
+            on_first_entry=self._note_first_entry,
+            on_over_quota=self.raise_nospace,
+            log=log,
+        )
         self._appends_under_way = 0
         self._late_hard_state: HardState | None = None
         self._is_turn_scheduled = False
-        self._is_apply_scheduled = False
         self._is_hub_scheduled = False
         self._on_leader = on_leader
         self._plan = plan
@@ -169,56 +170,7 @@ class MemberLoop:
             InstallSnapshot: self.mailbox.install,
         }
 
-    # -- proposing
-
-    def propose(
-        self,
-        kind: Kind,
-        request: Any,
-        body: bytes,
-        waiter: Waiter | None,
-        identity: Identity = NOBODY,
-    ) -> None:
-        """Put one command into the log in the name of `identity`; `waiter` hears the outcome once
-        it is applied.
-
-        Hot: no future, no task, no closure. Raises what a client must hear at once.
-        """
-        if self._refusal is not None:
-            raise self._refusal
-        request_id = self.request_ids.next()
-        if identity is NOBODY:
-            header = self._header_encoder.encode(request_id)
-        else:
-            header = self._header_encoder.encode_with(request_id, identity)
-        data = encode_command(kind, body, header)
-        if len(data) > self._request_bytes_max:
-            raise errors.RequestTooLarge
-        self._new.append(Proposal(kind, request, data, request_id, waiter, self._now, identity))
-        if not self._is_turn_scheduled:
-            self._is_turn_scheduled = True
-            self.loop.call_soon(self._turn)
-
-    def propose_legacy(self, request: legacy_pb2.Request, waiter: Waiter | None) -> None:
-        """Put a v2 request into the log, for members of releases that know no other form
-        (spec/raft-wire.md W6)."""
-        if self._refusal is not None:
-            raise self._refusal
-        request.ID = self.request_ids.next()
-        data = request.SerializeToString()
-        self._new.append(Proposal(Kind.LEGACY, request, data, request.ID, waiter, self._now))
-        self.wake()
-
-    def propose_as_leader(
-        self, kind: Kind, request: Any, body: bytes, waiter: Waiter | None, identity: Identity
-    ) -> None:
-        """Put a command into the log that only this reign may give: at once, under its own term.
-        It is never forwarded, or a leader that was replaced without knowing would have its
-        successor end leases that were renewed there (spec/lease.md E1). Raises `NotLeader`."""
-        if not self.node.is_leader:
-            raise errors.NotLeader
-        self.propose(kind, request, body, waiter, identity)
-        self._append_to_log([self._new.pop()])
+    # -- space
 
     def check_quota(self, cost: int) -> None:
         """Refuse a request that does not fit and raise the alarm (spec/kv.md L5)."""
@@ -255,66 +207,13 @@ class MemberLoop:
         if self.is_stopped:
             return
         if self.mailbox.inbox:
-            self.mailbox.step_inbox(self._now)
-        if self._new:
-            # Raft's own word: what was stepped just now may have ended our leadership, and a waiter
-            # at an index that another leader fills would apply its request in the place of theirs.
-            if self.node.is_leader:
-                if not self._appends_under_way and not self._storage.is_choked:
-                    proposals, self._new = self._new, []
-                    self._append_to_log(proposals)
-            elif self.node.leader:
-                self._forward_new()
+            self.mailbox.step_inbox(self._proposals.now)
+        if self._proposals.new:
+            may_append = not self._appends_under_way and not self._storage.is_choked
+            self._proposals.give_to_raft(may_append)
         if self._read_queue.has_waiting and self.leader:
-            self._reads.ask(self._now)
+            self._reads.ask(self._proposals.now)
         self.run_ready()
-
-    def _append_to_log(self, proposals: list[Proposal]) -> None:
-        first = self.node.last_index + 1
-        try:
-            self.node.propose([proposal.data for proposal in proposals])
-        except ProposalDropped as dropped:
-            if dropped.reason is DropReason.TRANSFER:
-                # None was taken: they wait for whoever leads then, where etcd gives them back to
-                # their callers (spec/kv.md E6).
-                self._new = proposals
-                return
-            for proposal in proposals:
-                proposal.fail(errors.RequestError("raft proposal dropped"))
-            return
-        self._waiting.add(first, self.node.term, proposals)
-
-    def _forward_new(self) -> None:
-        """To the leader, in one message; each is recognised when it comes back to be applied.
-        Never sent a second time: it could be applied twice (spec/cluster.md §4)."""
-        proposals, self._new = self._new, []
-        try:
-            self.node.propose([proposal.data for proposal in proposals])
-        except ProposalDropped:  # the leader has just been lost: they wait for the next one
-            self._new = proposals
-            return
-        self._forwarded.add(self.node.term, proposals)
-
-    def propose_conf_change(
-        self, kind: ConfChangeType, node_id: int, context: bytes, waiter: Waiter
-    ) -> None:
-        """One at a time: a second one while the first is under way would be lost
-        (spec/raft.md §8). Raises `RequestError`."""
-        if self._refusal is not None:
-            raise self._refusal
-        request_id = self.request_ids.next()
-        try:
-            self.node.propose_conf_change(ConfChange(request_id, kind, node_id, context))
-        except ProposalDropped as dropped:
-            if dropped.reason is DropReason.NO_LEADER:
-                raise errors.NoLeader from None
-            raise errors.RequestError("raft proposal dropped") from None
-        self._conf_waiters[request_id] = waiter, self._now
-        self.wake()
-
-    def _take_conf_waiter(self, request_id: int) -> Waiter | None:
-        found = self._conf_waiters.pop(request_id, None)
-        return None if found is None else found[0]
 
     # -- other members
 
@@ -322,8 +221,7 @@ class MemberLoop:
         """A conf change takes effect before we vouch for what follows it (spec/raft.md §2)."""
         if self._applies_before_sending:
             self._applies_before_sending = False
-            while self._to_apply:
-                self._apply_slice(self._to_apply)
+            self._apply.run_all()
         self.mailbox.send_after_persist(step)
 
     # -- snapshots of the leader
@@ -335,15 +233,12 @@ class MemberLoop:
         """Entries that wait to be applied are in it."""
         assert self.install is not None, "a database was received without being asked for"
         failpoints.hit("raftBeforeApplySnap")
-        self._to_apply.clear()
+        self._apply.forget()
         self.install(snapshot, lambda: self._installed(snapshot))
 
     def _installed(self, snapshot: Snapshot) -> None:
-        self.applied_index, self.applied_term = snapshot.index, snapshot.term
         self.reads_at_once = False
-        self.node.applied(snapshot.index)
-        # Alarms, users and space are others now: what the shortcut of puts knew is void.
-        self.applier.note_space()
+        self._apply.installed(snapshot.index, snapshot.term)
         self.hub.history_replaced()
         self.schedule_hub()
         self._log.info("applied snapshot", snapshot_index=snapshot.index)
@@ -375,7 +270,7 @@ class MemberLoop:
             for step in self._plan(ready):
                 self._duties[type(step)](step)
         self.reads_at_once = self.node.read_index_now() is not None
-        self._apply_some()
+        self._apply.run()
 
     def _append_entries(self, step: AppendEntries) -> None:
         if not step.must_sync:
@@ -401,8 +296,8 @@ class MemberLoop:
         """Whether this follower may write an append on the loop itself: nobody waits for it."""
         return self.leader not in (0, self.member_id) and not (
             append_bytes > APPEND_HERE_BYTES_MAX
-            or self._forwarded.by_data
-            or self._new
+            or self._proposals.forwarded.by_data
+            or self._proposals.new
             or self._read_queue.has_readers
             or self.hub.streams
         )
@@ -417,11 +312,9 @@ class MemberLoop:
         self._turn()
 
     def _apply_entries(self, step: ApplyEntries) -> None:
-        self._to_apply.extend(step.entries)
+        self._apply.add(step.entries)
         if not self.is_leader and any(entry[2] for entry in step.entries):
             self._applies_before_sending = True
-        if len(self._to_apply) > UNAPPLIED_ENTRIES_MAX:
-            self._refusal = errors.RequestTooManyRequests
 
     def _notify_read_states(self, step: NotifyReadStates) -> None:
         for state in step.read_states:
@@ -430,7 +323,7 @@ class MemberLoop:
     def _note_leader(self, leader: int) -> None:
         if leader and leader != self.leader:
             self.counters.leader_changes += 1
-            self._leader_since = self._now
+            self._leader_since = self._proposals.now
             failed = self._read_queue.fail_unconfirmed(errors.LeaderChanged())
             self.counters.read_indexes_failed += failed
             self.mailbox.release_held()
@@ -446,123 +339,29 @@ class MemberLoop:
         if was_leader and not self.is_leader:
             self.lessor.demote()
 
-    # -- applying
+    # -- what is applied
 
-    def _apply_some(self) -> None:
-        """Apply committed entries for at most one slice, then let the loop breathe."""
-        self._is_apply_scheduled = False
-        queue = self._to_apply
-        if queue and not self.is_stopped:
-            self._apply_slice(queue)
-        self._read_queue.run(self.applied_index)
-        if queue and not self._is_apply_scheduled:
-            self._is_apply_scheduled = True
-            self.loop.call_soon(self._apply_some)
+    @property
+    def applied_index(self) -> int:
+        """Of the last entry whose effects are in the state machines."""
+        return self._apply.applied_index
 
-    def _apply_slice(self, queue: deque[Entry]) -> None:
-        monotonic = self.clock.monotonic
-        now = looked = monotonic()
-        end = now + SLICE_SECONDS_MAX
-        left = ENTRIES_PER_CLOCK_LOOK
-        while queue:
-            entry = queue.popleft()
-            self._apply_entry(entry, now)
-            left -= 1
-            if not left or not queue:
-                left = ENTRIES_PER_CLOCK_LOOK
-                looked, last_look = monotonic(), looked
-                if looked - last_look > self.warning_seconds:
-                    self._warn_of_slow_apply(entry, looked - last_look)
-                if looked > end:
-                    break
-        if self._refusal is errors.RequestTooManyRequests and len(queue) < UNAPPLIED_ENTRIES_MAX:
-            self._refusal = None
-        self.node.applied(self.applied_index)
-        self._storage.note_applied(self.applied_index, self.applied_term)
-        self.applier.note_space()
-        if self.applier.is_over_quota:
-            self.applier.is_over_quota = False
-            self.raise_nospace()
+    @property
+    def warning_seconds(self) -> float:
+        """An entry that takes longer to apply is worth a line in the log."""
+        return self._apply.warning_seconds
 
-    def _warn_of_slow_apply(self, entry: Entry, took_seconds: float) -> None:
-        """One of the last few entries was slow: this one, as far as the clock tells
-        (spec/observability.md §6)."""
-        self.counters.slow_applies += 1
-        self._log.warn(
-            "apply request took too long",
-            took=took_seconds,
-            expected_duration=self.warning_seconds,
-            prefix="",
-            request=_shown(entry),
-            index=entry.index,
-            size=len(entry.data),
-        )
+    @warning_seconds.setter
+    def warning_seconds(self, seconds: float) -> None:
+        self._apply.warning_seconds = seconds
 
-    def _apply_put(self, proposal: Proposal) -> None:
-        """A put with no alarm, no auth and room enough. Hot: `_apply_command` and
-        `Applier.apply` written out for the one command that comes by the hundred thousand."""
-        waiter = proposal.waiter
-        store = self.store
-        try:
-            revision, body = store.put(proposal.request)
-        except errors.RequestError as error:
-            if waiter is not None:
-                waiter.fail(error.code, error.message)
-            return
-        if waiter is not None:
-            waiter.reply(self.header(revision) + body)
-        self.hub.notify(revision, store.take_events())
+    def _note_conf_change(self) -> None:
+        self.reads_at_once = False  # until the next turn knows who votes now
+        self.wake()
 
-    def _apply_entry(self, entry: Entry, now: float) -> None:
-        index, term, kind_of_entry, data = entry
-        proposal = self._waiting.pop(index, term)
-        if proposal is not None and proposal.data is not data and proposal.data != data:
-            raise errors.FatalError(f"log entry {index} is not the one that was proposed here")
-        if kind_of_entry != EntryType.NORMAL:
-            self._conf_changes.apply(entry, self.node, self._take_conf_waiter)
-            self.reads_at_once = False  # until the next turn knows who votes now
-            self.wake()
-        elif not data:
-            self._apply_empty(entry, now)
-        else:
-            failpoints.hit("beforeApplyOneEntryNormal")
-            if proposal is None and self._forwarded.by_data:
-                proposal = self._forwarded.pop(data)
-            if proposal is not None and proposal.kind is Kind.PUT and self.applier.takes_any_put:
-                self._apply_put(proposal)
-            else:
-                self._apply_command(index, data, proposal, now)
-        self.applied_index = index
-        self.applied_term = term
-
-    def _apply_command(
-        self, index: int, data: bytes, proposal: Proposal | None, now: float
-    ) -> None:
-        if proposal is not None:
-            kind, request, waiter = proposal.kind, proposal.request, proposal.waiter
-            identity = proposal.identity
-        else:
-            kind, request, _, identity = decode_command(data, index)
-            waiter = None
-        try:
-            revision, body = self.applier.apply(kind, request, now, identity, index)
-        except errors.RequestError as error:
-            if waiter is not None:
-                waiter.fail(error.code, error.message)
-        else:
-            if waiter is not None:
-                header = self.header(0 if kind >= Kind.CLUSTER_VERSION_SET else revision)
-                waiter.reply(header + body)
-        events = self.store.take_events()
-        if events:
-            self.hub.notify(events[0].main, events)
-
-    def _apply_empty(self, entry: Entry, now: float) -> None:
-        """A new leader's first entry: from here on its leases have deadlines (spec/lease.md P1),
-        and whatever earlier leaders committed is applied."""
-        self.counters.proposals_failed += self._waiting.fail_older(entry.term)
-        self._forwarded.succeeded(entry.term, now)
-        if self.is_leader and entry.term == self.node.term:
+    def _note_first_entry(self, term: int, now: float) -> None:
+        """A new leader's first entry: from here on its leases have deadlines (spec/lease.md P1)."""
+        if self.is_leader and term == self.node.term:
             self.lessor.promote(now, self._election_timeout_seconds)
             self._on_leader()
 
@@ -600,14 +399,14 @@ class MemberLoop:
     def leads_surely(self, now: float) -> bool:
         """Whether this leader has not stood still for longer than a few ticks since it last knew
         that it leads: nobody can have been elected meanwhile (spec/lease.md K7)."""
-        return not self._has_stalled and now - self._now <= self._stall_seconds
+        return not self._has_stalled and now - self._proposals.now <= self._stall_seconds
 
     async def confirm_leadership(self) -> None:
         """Ask a quorum whether this member still leads. Raises `RequestError`, or returns: then
         it may have learned that it does not."""
         now = self.clock.monotonic()
         self._has_stalled = not self.leads_surely(now)
-        self._now = now
+        self._proposals.now = now
         term = self.node.term
         await self.readable()
         if self.node.is_leader and self.node.term == term:
@@ -649,19 +448,14 @@ class MemberLoop:
 
     def tick(self, now: float) -> None:
         """One heartbeat interval has passed."""
-        if now - self._now > self._stall_seconds and self.node.leader == self.member_id:
+        if now - self._proposals.now > self._stall_seconds and self.node.leader == self.member_id:
             self._has_stalled = True
-        self._now = now
+        self._proposals.now = now
         self.node.tick()
         self._campaign_alone()
         before = now - self.request_timeout_seconds
-        self.counters.proposals_failed += self._waiting.expire(before, self._timeout_of)
-        self.counters.proposals_failed += self._forwarded.expire(before, self._timeout_of)
-        self.counters.proposals_failed += self._forwarded.fail_lost(
-            now - self._election_timeout_seconds
-        )
-        self._expire_new(before)
-        self._expire_conf_changes(before)
+        grace = self._election_timeout_seconds
+        self._proposals.expire(before, now - grace, self._timeout_of)
         self.mailbox.expire(before)
         if self.node.is_leader:
             self.mailbox.release_held()  # of a hand-over that came to nothing
@@ -680,18 +474,6 @@ class MemberLoop:
             return errors.TimeoutDueToConnectionLost()
         return errors.Timeout()
 
-    def _expire_conf_changes(self, before: float) -> None:
-        late = [number for number, (_, since) in self._conf_waiters.items() if since < before]
-        for number in late:
-            waiter, _ = self._conf_waiters.pop(number)
-            waiter.fail(errors.Timeout.code, errors.Timeout.message)
-
-    def _expire_new(self, before: float) -> None:
-        """Proposals that found no leader in time (spec/kv.md E4)."""
-        while self._new and self._new[0].started_at < before:
-            self.counters.proposals_failed += 1
-            self._new.pop(0).fail(errors.DeadlineExceeded("context deadline exceeded"))
-
     def raft_status(self) -> Status:
         return self.node.status()
 
@@ -702,27 +484,12 @@ class MemberLoop:
 
     @property
     def pending_proposals(self) -> int:
-        return len(self._new) + len(self._waiting) + len(self._forwarded)
+        return len(self._proposals)
 
     def stop(self) -> None:
         """Take no more; tell everybody who waits (spec/kv.md E6)."""
         self.is_stopped = True
         self.mailbox.stop()
-        self._refusal = errors.Stopped
-        new, self._new = self._new, []
-        for proposal in new:
-            proposal.fail(errors.Stopped())
-        self._waiting.fail_all(errors.Stopped())
-        self._forwarded.fail_all(errors.Stopped())
-        waiters, self._conf_waiters = list(self._conf_waiters.values()), {}
-        for waiter, _ in waiters:
-            waiter.fail(errors.Stopped.code, errors.Stopped.message)
+        self._apply.stop()
+        self._proposals.stop()
         self._read_queue.fail_all(errors.Stopped())
-
-
-def _shown(entry: Entry) -> str:
-    """The entry's request for the log, without values and secrets."""
-    if entry.type != EntryType.NORMAL or not entry.data:
-        return ""
-    kind, request, _, _ = decode_command(entry.data, entry.index)
-    return f"{kind.name.lower()}:<{redacted(request)}>"

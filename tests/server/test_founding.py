@@ -105,9 +105,9 @@ async def test_a_leader_that_is_behind_publishes_later(tmp_path: Path) -> None:
     async with running(tmp_path) as member:
         loop, cluster = member.server._core.member, member.server._cluster
         before = loop.applied_index
-        loop._refusal = errors.RequestTooManyRequests
+        loop._proposals.refusal = errors.RequestTooManyRequests
         cluster.became_leader()
-        loop._refusal = None
+        loop._proposals.refusal = None
         async with asyncio.timeout(20):
             while loop.applied_index == before:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

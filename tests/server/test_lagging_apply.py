@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvserver.proto import rpc_pb2
-from kvserver.runtime import member_loop
+from kvserver.runtime import apply_duty
 from tests.support.in_process import running
 
 PUTS = 300
@@ -16,8 +16,8 @@ UNKNOWN_LEASE = 4711
 
 @pytest.fixture
 def one_entry_per_slice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(member_loop, "SLICE_SECONDS_MAX", 0.0)
-    monkeypatch.setattr(member_loop, "ENTRIES_PER_CLOCK_LOOK", 1)
+    monkeypatch.setattr(apply_duty, "SLICE_SECONDS_MAX", 0.0)
+    monkeypatch.setattr(apply_duty, "ENTRIES_PER_CLOCK_LOOK", 1)
 
 
 @pytest.mark.usefixtures("one_entry_per_slice")

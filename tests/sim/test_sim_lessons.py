@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from kvserver import errors
+from kvserver.apply.command import Kind
+from kvserver.auth.identity import NOBODY
+from kvserver.member.proposal import CallbackWaiter
 from kvserver.proto import rpc_pb2 as rpc
 from kvserver.raft import Message, MessageType
 from tests.sim.mutants import MUTANTS
@@ -119,6 +123,33 @@ def test_a_write_passed_to_a_leader_that_hands_over_waits(
     scripted.until(lambda: bool(answered))
     assert isinstance(answered[0], rpc.PutResponse)
     assert (scripted.leader is target) or not is_reached
+
+
+def test_what_only_this_reign_may_give_waits_for_no_other(make: Make) -> None:
+    """A lease that ran out while its leader was handing over was revoked by the next leader, where
+    it had been renewed (spec/lease.md E1: found by seed 700108)."""
+    scripted = make()
+    old, target = scripted.leader, scripted.followers[0]
+    granted = scripted.ask(old.name, rpc.LeaseGrantRequest(TTL=60))
+    scripted.fabric.set_cut({(old.name, target.name)})
+    member = old.core.member
+    member.node.transfer_leader(target.core.member.member_id)
+    member.wake()
+    scripted.run(0.01)
+    answered = scripted.begin(old.name, rpc.PutRequest(key=b"k"))
+    scripted.until(lambda: member.pending_proposals == 1)
+    request = rpc.LeaseRevokeRequest(ID=granted.ID)
+    told: list[errors.RequestError | None] = []
+    waiter = CallbackWaiter(told.append)
+    member.propose_as_leader(
+        Kind.LEASE_REVOKE, request, request.SerializeToString(), waiter, NOBODY
+    )
+    assert told and told[0] is not None
+    assert member.pending_proposals == 1, "the put still waits"
+    scripted.heal()
+    scripted.until(lambda: bool(answered))
+    assert isinstance(answered[0], rpc.PutResponse)
+    assert scripted.cluster.witness.revoked == {}
 
 
 def test_a_write_passed_to_a_leader_that_died_is_given_up(make: Make) -> None:

@@ -14,6 +14,7 @@ from kvserver.mvcc.revision import RevisionKey
 from kvserver.runtime.duties import Duties
 from kvserver.runtime.install import Installer
 from kvserver.runtime.member_loop import MemberLoop
+from kvserver.runtime.propose_duty import ProposeDuty
 from kvserver.watch import messages
 from kvserver.watch.stream import WatchStream
 from tests.sim.mutants.plant import Mutant
@@ -41,7 +42,7 @@ def expires_leases_by_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def forwards_expired_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     """A leader that was replaced without knowing has its successor revoke what it thinks due."""
-    monkeypatch.setattr(MemberLoop, "propose_as_leader", MemberLoop.propose)
+    monkeypatch.setattr(ProposeDuty, "propose_as_leader", ProposeDuty.propose)
 
 
 def renews_unasked_after_standing_still(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,8 +55,9 @@ def proposes_again_after_a_change_of_leaders(monkeypatch: pytest.MonkeyPatch) ->
 
     def note_and_repeat(self: MemberLoop, new: int) -> None:
         if new and new != self.leader:
-            self._new += self._forwarded.by_data.values()
-            self._forwarded = ForwardedProposals()
+            proposals = self._proposals
+            proposals.new += proposals.forwarded.by_data.values()
+            proposals.forwarded = ForwardedProposals()
             self.wake()
         note_leader(self, new)
 
