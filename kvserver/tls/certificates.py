@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.utils import CryptographyDeprecationWarning
 
 from kvserver.tls.settings import TlsError, read_file
 from kvserver.transport import TlsRefused
@@ -72,9 +74,14 @@ def presented_serials(tls: ssl.SSLObject) -> list[int]:
 
 def _serial(der: bytes) -> int:
     try:
-        return x509.load_der_x509_certificate(der).serial_number
+        with warnings.catch_warnings():  # about numbers that no RFC allows; judged below
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            number = x509.load_der_x509_certificate(der).serial_number
     except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise TlsRefused(f"x509: malformed certificate: {error}") from None
+    if number < 0:  # Go refuses it as well
+        raise TlsRefused("x509: malformed certificate: negative serial number")
+    return number
 
 
 def _presented(tls: ssl.SSLObject) -> list[bytes]:

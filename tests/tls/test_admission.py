@@ -184,6 +184,14 @@ def test_certificates_that_nobody_can_read_are_refused(data: st.DataObject) -> N
         assert "malformed certificate" in str(refusal)
 
 
+def test_a_negative_serial_number_is_refused() -> None:
+    der = ssl.PEM_cert_to_DER_cert(SAMPLE.certificate.decode())
+    at = der.index(SAMPLE.serial.to_bytes(SAMPLE.serial.bit_length() // 8 + 1))
+    negative = der[:at] + bytes([der[at] | 0x80]) + der[at + 1 :]
+    with pytest.raises(TlsRefused, match="negative serial number"):
+        presented_serials(Presenting(negative))  # type: ignore[arg-type]
+
+
 @given(st.binary(max_size=300))
 def test_rubbish_is_no_list_of_revocations(tmp_path_factory: Any, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "rubbish.crl"
