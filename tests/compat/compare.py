@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from kvserver.proto import rpc_pb2 as rpc
 from tests.compat import differences
-from tests.compat.driver import KEEP_ALIVE, KV, LEASE, MAINTENANCE, SENTINEL_WATCH_ID
+from tests.compat.driver import KEEP_ALIVE, KV, LEASE, MAINTENANCE, OWN_WATCH_IDS
 from tests.compat.operations import Operation, World
 
 REQUESTS: dict[str, type[Message]] = {
@@ -224,7 +224,7 @@ def stream_story(replies: Sequence[bytes], label: str) -> StreamStory:
     for body in replies:
         response = rpc.WatchResponse.FromString(body)
         watch_id = response.watch_id
-        if watch_id == SENTINEL_WATCH_ID or (watch_id == -1 and not response.created):
+        if watch_id in OWN_WATCH_IDS or (watch_id == -1 and not response.created):
             continue
         own = story.watchers.setdefault(watch_id, [])
         if response.compact_revision:

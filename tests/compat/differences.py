@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvserver.proto import rpc_pb2 as rpc
 from tests.compat.driver import KV, LEASE, MAINTENANCE
-from tests.compat.operations import World, requests_of
+from tests.compat.operations import SHORT_LEASE, World, requests_of
 
 if TYPE_CHECKING:
     from tests.compat.compare import Outcome
@@ -189,6 +189,14 @@ def negative_leases_restored(case: Case) -> bool:
     )
 
 
+def short_lease_over(case: Case) -> bool:
+    """E1: a lease of two seconds may be over on one side when its revocation arrives."""
+    if case.path != LEASE + "LeaseRevoke" or case.request.ID != SHORT_LEASE:
+        return False
+    ends = {(side.code, side.details) for side in (case.reference, case.subject)}
+    return ends == {(0, ""), LEASE_NOT_FOUND}
+
+
 _SORT_FIELDS = {
     rpc.RangeRequest.VERSION: "version",
     rpc.RangeRequest.CREATE: "create_revision",
@@ -249,6 +257,7 @@ def tombstone_at_start(
 
 RULES = (
     Rule("spec/kv.md R8", ALWAYS, explains=ties),
+    Rule("spec/lease.md E1", ALWAYS, explains=short_lease_over),
     Rule("spec/kv.md R11", ((3, 7, 0),), translate=keys_only_without_lease),
     Rule("spec/kv.md X4", ((3, 6, 0),), translate=hash_revision),
     Rule("spec/maintenance.md A5", ((3, 5, 0),), translate=alarm_header),

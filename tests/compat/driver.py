@@ -6,6 +6,8 @@ An operation is a plain tuple (it crosses a pipe):
     ("keepalive", lease id)                    -> (code, details, reply bytes)
     ("watch", stream, request bytes, answered) -> None; waits for the next control response of the
                                                   stream when `answered`
+    ("cancel", stream, request bytes)             -> None; ends a live watcher that has shown all
+                                                  that was written before
     ("settle",)                                -> revision; every watcher has caught up afterwards
     ("progress", stream)                          -> reply bytes of the manual progress response
     ("logs",)                                     -> all watch responses so far, by stream
@@ -37,6 +39,10 @@ KEEP_ALIVE = "/etcdserverpb.Lease/LeaseKeepAlive"
 SENTINEL = b"\x7f/sentinel"
 """Written at each settling; sorts behind the keys of `operations`."""
 SENTINEL_WATCH_ID = 1 << 40
+BARRIER = b"\x7f/barrier"
+BARRIER_WATCH_ID = SENTINEL_WATCH_ID + 1
+"""Watched on every stream: its event comes behind those of everything written before."""
+OWN_WATCH_IDS = (SENTINEL_WATCH_ID, BARRIER_WATCH_ID)
 CALL_SECONDS_MAX = 30.0
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _END = object()
@@ -97,6 +103,8 @@ class WatchLog(BidiStream):
         self._seen = 0
         self._controls = 0
         self._settling_from = 0
+        create = rpc.WatchCreateRequest(key=BARRIER, watch_id=BARRIER_WATCH_ID)
+        self.request(rpc.WatchRequest(create_request=create).SerializeToString(), answered=True)
 
     def controls(self, replies: list[bytes]) -> int:
         for reply in replies[self._seen :]:
@@ -112,6 +120,20 @@ class WatchLog(BidiStream):
         self.send(request)
         if answered:
             self.wait_for(lambda replies: self.controls(replies) > before, "watch answer")
+
+    def wait_for_barrier(self, start: int, revision: int) -> None:
+        """Until the event of that write is among the replies from `start` on."""
+
+        def is_there(replies: list[bytes]) -> bool:
+            responses = map(rpc.WatchResponse.FromString, replies[start:])
+            return any(
+                event.kv.mod_revision == revision
+                for response in responses
+                if response.watch_id == BARRIER_WATCH_ID
+                for event in response.events
+            )
+
+        self.wait_for(is_there, "barrier's event")
 
     def begin_settling(self, revision: int) -> None:
         """Ask for the sentinel's event; see `finish_settling`."""
@@ -192,17 +214,28 @@ class Driver:
     def do_watch(self, stream: int, request: bytes, answered: bool) -> None:
         self._watch(stream).request(request, answered=answered)
 
-    def do_settle(self) -> int:
-        put = rpc.PutRequest(key=SENTINEL)
+    def do_cancel(self, stream: int, request: bytes) -> None:
+        """etcd forgets what it has ready for a watcher when the watcher's end overtakes it on the
+        way out; so the events of what was written before come first."""
+        watch = self._watch(stream)
+        start = len(watch.replies)
+        watch.wait_for_barrier(start, self._write(BARRIER))
+        watch.request(request, answered=True)
+
+    def _write(self, key: bytes) -> int:
+        put = rpc.PutRequest(key=key)
         code, details, reply = self.do_call(KV + "Put", put.SerializeToString())
         if code:
-            raise AssertionError(f"sentinel not written: {details}")
-        revision = rpc.PutResponse.FromString(reply).header.revision
+            raise AssertionError(f"{key!r} not written: {details}")
+        return int(rpc.PutResponse.FromString(reply).header.revision)
+
+    def do_settle(self) -> int:
+        revision = self._write(SENTINEL)
         for watch in self._watches.values():
             watch.begin_settling(revision)
         for watch in self._watches.values():
             watch.finish_settling()
-        return int(revision)
+        return revision
 
     def do_progress(self, stream: int) -> bytes:
         return self._watch(stream).progress()

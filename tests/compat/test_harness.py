@@ -10,8 +10,8 @@ from kvserver.proto import rpc_pb2 as rpc
 from tests.compat import differences
 from tests.compat.compare import Outcome, stream_story
 from tests.compat.conftest import StartMember
-from tests.compat.driver import KV, Driver
-from tests.compat.operations import Generator, World
+from tests.compat.driver import KV, LEASE, Driver
+from tests.compat.operations import SHORT_LEASE, Generator, World
 from tests.compat.runner import Comparison
 from tests.support.etcd_binaries import EtcdRelease
 
@@ -31,7 +31,8 @@ def test_a_backported_behaviour_belongs_to_its_line_and_to_newer_lines() -> None
 
 def test_rules_cite_the_specification_and_apply_between_releases_only() -> None:
     assert all(rule.name.startswith("spec/") for rule in differences.RULES)
-    assert [r.name for r in differences.between("3.5.1", "3.5.1")] == ["spec/kv.md R8"]
+    always = [rule.name for rule in differences.between("3.5.1", "3.5.1")]
+    assert always == ["spec/kv.md R8", "spec/lease.md E1"]
     assert "spec/kv.md R11" in [r.name for r in differences.between("3.5.1", "3.7.1")]
 
 
@@ -50,6 +51,19 @@ def test_equal_sort_fields_are_levelled_but_not_unequal_ones() -> None:
     assert same(outcome((b"a", 1), (b"b", 1)), outcome((b"b", 1), (b"a", 1)))
     assert not same(outcome((b"a", 1), (b"b", 1)), outcome((b"a", 1), (b"c", 1)))
     assert not same(outcome((b"a", 1), (b"b", 2)), outcome((b"a", 1), (b"b", 3)))
+
+
+def test_only_a_short_lease_may_be_over_on_one_side() -> None:
+    def may(lease: int, one: Outcome, other: Outcome) -> bool:
+        request = rpc.LeaseRevokeRequest(ID=lease)
+        case = differences.Case(LEASE + "LeaseRevoke", request, one, other, World())
+        return differences.short_lease_over(case)
+
+    done = Outcome(0, "", rpc.LeaseRevokeResponse())
+    gone = Outcome(*differences.LEASE_NOT_FOUND, rpc.LeaseRevokeResponse())
+    assert may(SHORT_LEASE, done, gone) and may(SHORT_LEASE, gone, done)
+    assert not may(7, done, gone)
+    assert not may(SHORT_LEASE, done, Outcome(13, "", rpc.LeaseRevokeResponse()))
 
 
 def test_a_split_revision_is_a_complaint() -> None:
