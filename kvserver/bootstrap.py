@@ -273,6 +273,7 @@ def _reopen(
         entries=entries,
         conf_state=conf_state,
     )
+    log.info("the server is already initialized as member before, starting as etcd member...")
     log.info(
         "restarting local member",
         cluster_id=f"{metadata.cluster_id:x}",

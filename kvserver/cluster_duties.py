@@ -242,6 +242,10 @@ class ClusterDuties:
 
     def _published_attributes(self, error: errors.RequestError | None) -> None:
         if error is None and not self.published.done():
+            self._log.info(
+                "published local member to cluster through raft",
+                local_member_id=f"{self._member.member_id:x}",
+            )
             self.published.set_result(None)
         elif error is not None and not self._member.is_stopped:
             self._publish()

@@ -148,9 +148,9 @@ class MemberServer:
     async def start(self) -> None:
         """Returns when clients are served. Raises `FatalError` if that cannot be."""
         self._log.info(
-            "starting a Keydeck server",
+            "starting an etcd server",
+            etcd_version=SERVER_VERSION,
             keydeck_version=KEYDECK_VERSION,
-            server_version=SERVER_VERSION,
             local_member_id=f"{self._recovered.member_id:x}",
             data_dir=self._config.data_dir,
         )
@@ -161,6 +161,7 @@ class MemberServer:
         serving = self._serving
         if self._config.has_feature("InitialCorruptCheck") and self._recovered.applied_index:
             await serving.corruption.check_before_start()
+        self._log.info("configuring peer listeners", listen_peer_urls=self._config.listen_peer_urls)
         await self._listeners.listen_to_peers(serving.peers)
         freeze_garbage()
         cluster = self._cluster
@@ -173,6 +174,9 @@ class MemberServer:
             self._fatal.result()
         if cluster.removed.done():
             return
+        self._log.info(
+            "configuring client listeners", listen_client_urls=self._config.listen_client_urls
+        )
         await self._listeners.listen_to_clients(serving.clients, serving.monitoring)
         self._log.info("ready to serve client requests")
         notify_ready(os.environ, self._log)
@@ -197,6 +201,8 @@ class MemberServer:
     async def stop(self, grace_seconds: float = 1.0) -> None:
         """Take no more, answer what is open, make everything durable, let the disk go."""
         serving = self._serving
+        place = {"name": self._config.name, "data_dir": self._config.data_dir}
+        self._log.info("closing etcd server", **place)
         if not self._fatal.done():
             await self._cluster.hand_over()
         await serving.clients.drain(grace_seconds)
@@ -217,6 +223,7 @@ class MemberServer:
         self._recovered.backend.close()
         self._recovered.wal.close()
         self._lock.release()
+        self._log.info("closed etcd server", **place)
 
     def _die(self, error: BaseException) -> None:
         if not self._fatal.done():

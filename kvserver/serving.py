@@ -49,6 +49,7 @@ from kvserver.services.metrics import register_metrics
 from kvserver.services.peer_hashes import PeerHashes
 from kvserver.services.peer_http import PeerHttpApp
 from kvserver.services.peer_side import PeerSide
+from kvserver.services.pprof import ROOT as PPROF_ROOT
 from kvserver.services.pprof import Pprof
 from kvserver.services.reflection import Reflection
 from kvserver.services.request_stats import RequestStats
@@ -112,6 +113,8 @@ class Serving:
         registry, health = Registry(), HealthCounters()
         is_profiled = config.enable_pprof or config.log_level == "debug"
         pprof = Pprof(clock) if is_profiled else None
+        if pprof is not None:
+            log.info("pprof is enabled", path=PPROF_ROOT)
         app = HttpApp(member, registry, health, log, pprof)
         limits = TransportLimits(
             connections_max=connections_max(raise_limit()),

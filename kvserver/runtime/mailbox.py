@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from kvserver import errors
+from kvserver import errors, failpoints
 from kvserver.limits import PEER_FOREIGN_PROPOSALS_MAX, PEER_STREAM_MESSAGES_MAX
 from kvserver.raft import Message, MessageType, ProposalDropped, RawNode, Snapshot
 from kvserver.raft.plan import InstallSnapshot, SendAfterPersist, SendMessages
@@ -130,14 +130,16 @@ class Mailbox:
         if self._node.is_leader:
             messages = self._commits.pass_on(messages)
         if messages:
-            self.network.send(messages)
+            self._send_now(messages)
 
     def _send_now(self, messages: Sequence[Message]) -> None:
+        is_leader = self._node.is_leader
+        failpoints.hit("raftBeforeLeaderSend" if is_leader else "raftBeforeFollowerSend")
         self.network.send(messages)
 
     def send_after_persist(self, step: SendAfterPersist) -> None:
         if step.after_persist <= self._persisted_number:
-            self.network.send(step.messages)
+            self._send_now(step.messages)
         else:
             self.unsent.append(step)
 
@@ -161,6 +163,6 @@ class Mailbox:
             else:
                 messages += step.messages
         if messages:
-            self.network.send(messages)
+            self._send_now(messages)
         for install in installs:
             self._install(install.snapshot)

@@ -242,6 +242,7 @@ class MemberLoop:
         self.hub.history_replaced()
         self.schedule_hub()
         self._log.info("applied snapshot", snapshot_index=snapshot.index)
+        failpoints.hit("raftAfterApplySnap")
         self.wake()
 
     async def move_leader(self, target: int) -> None:

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from kvserver import failpoints
 from kvserver.clock import Clock
 from kvserver.limits import (
     FLUSH_BYTES_MAX,
@@ -340,6 +341,7 @@ class StorageDuty:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        failpoints.hit("applyBeforeOpenSnapshot")
         self._flush.submit(self.backend.adopt(path), lambda _: None)
         self.note_conf_state(snapshot.conf_state, snapshot.index)
         self._applied_index = snapshot.index

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import resource
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -77,7 +78,7 @@ class HttpApp:
         handler = self._handler(request.path)
         if handler is None:
             return HttpResponse(404, TEXT, b"404 page not found\n")
-        if request.method not in ("GET", "HEAD"):
+        if request.method != "GET" and (request.method, request.path) != ("HEAD", "/metrics"):
             if request.path == "/health":
                 self._log.warn("/health error", status_code=405)
             return HttpResponse(405, {**TEXT, "Allow": "GET"}, b"Method Not Allowed\n")
@@ -114,15 +115,21 @@ class HttpApp:
 
     async def _debug_vars(self, request: HttpRequest) -> HttpResponse:
         status = self._member.raft_status()
+        usage = resource.getrusage(resource.RUSAGE_SELF)
         fields = {
             "cmdline": shown_arguments(sys.argv),
             "file_descriptor_limit": os.sysconf("SC_OPEN_MAX"),
+            # What Python can say of Go's figures: the most that was resident, in bytes.
+            "memstats": {"Sys": usage.ru_maxrss * 1024},
             "raft.status": {
-                "id": f"{self._member.member_id:x}",
+                "id": f"{status.id:x}",
                 "term": status.term,
+                "vote": f"{status.vote:x}",
                 "commit": status.committed,
-                "applied": status.applied,
                 "lead": f"{status.leader:x}",
+                "raftState": f"State{status.role.name.title().replace('_', '')}",
+                "applied": status.applied,
+                "leadtransferee": f"{status.transferee:x}",
             },
         }
         return HttpResponse(200, JSON, json.dumps(fields).encode())

@@ -73,7 +73,30 @@ async def test_version_and_unknown_paths(tmp_path: Path) -> None:
         }
         assert await member.get("/nothing") == (404, "404 page not found\n")
         status, body = await member.get("/debug/vars")
-        assert status == 200 and json.loads(body)["raft.status"]["term"] == 2
+        told = json.loads(body)
+        assert status == 200
+        assert set(told) == {"cmdline", "memstats", "file_descriptor_limit", "raft.status"}
+        own = told["raft.status"]["id"]
+        assert told["raft.status"] | {"commit": 0, "applied": 0} == {
+            "id": own,
+            "term": 2,
+            "vote": own,
+            "commit": 0,
+            "lead": own,
+            "raftState": "StateLeader",
+            "applied": 0,
+            "leadtransferee": "0",
+        }
+        assert told["memstats"]["Sys"] > 1_000_000
+
+
+async def test_only_get(tmp_path: Path) -> None:
+    """etcd's own answers to other methods; the page of metrics alone has a head."""
+    async with running(tmp_path) as member:
+        for path in ("/version", "/health", "/livez", "/readyz", "/debug/vars"):
+            for method in ("HEAD", "POST", "PUT"):
+                assert (await member.get(path, method))[0] == 405, (path, method)
+        assert await member.get("/metrics", "HEAD") == (200, "")
 
 
 async def metrics(member: Member) -> dict[tuple[str, tuple], float]:

@@ -14,6 +14,29 @@ from kvserver.proto import health_pb2, health_pb2_grpc, rpc_pb2
 from kvserver.resolving import local_host, resolved_url
 from tests.support.in_process import config, running
 
+LIFE = (
+    "starting an etcd server",
+    "configuring peer listeners",
+    "serving peer traffic",
+    "published local member to cluster through raft",
+    "configuring client listeners",
+    "serving client traffic insecurely; this is strongly discouraged!",
+    "ready to serve client requests",
+    "closing etcd server",
+    "closed etcd server",
+)
+"""Messages that scripts look for, in the order of a life (spec/config.md §6)."""
+
+
+async def test_a_life_in_etcds_words(tmp_path: Path) -> None:
+    before = "the server is already initialized as member before, starting as etcd member..."
+    for expected in (LIFE, (before, *LIFE)):
+        async with running(tmp_path, enable_pprof=True) as member:
+            lines = member.log
+        told = [line["msg"] for line in lines.lines if line["msg"] in {*LIFE, before}]
+        assert told == list(expected)
+        assert lines.find("pprof is enabled")
+
 
 @pytest.mark.parametrize("is_abstract", [False, True])
 async def test_systemd_is_told_once_when_clients_are_served(
