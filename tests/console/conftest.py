@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from functools import cache
 
 import pytest
+from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.test import Client as Browser
 from hypothesis import HealthCheck
 
@@ -56,6 +57,22 @@ def store(server: Server) -> Iterator[Store]:
     client = server.client()
     yield Store(client)
     client.close()
+
+
+class QuickArgon2(Argon2PasswordHasher):
+    """With the least work there is."""
+
+    time_cost = 1
+    memory_cost = 8
+    parallelism = 1
+
+
+@pytest.fixture(autouse=True)
+def quick(settings) -> None:
+    """What costs a served console once is paid by each test and each of its browsers: the work
+    against guessing, and a look at every static file. Served consoles have it as it is."""
+    settings.PASSWORD_HASHERS = ["tests.console.conftest.QuickArgon2"]
+    settings.WHITENOISE_AUTOREFRESH = True
 
 
 @pytest.fixture(autouse=True)

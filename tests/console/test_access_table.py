@@ -209,9 +209,10 @@ def test_each_role_gets_what_the_rule_says(name: str, cluster: Cluster, people) 
     rule = rule_of(name)
     for who in PEOPLE:
         account = people[who]
+        browser = browser_of(account)
         url = address(name, cluster, people["viewer"])
-        for method in rule.methods:
-            status, location = send(browser_of(account), method, url)
+        for method in rule.methods:  # what changes the session comes last
+            status, location = send(browser, method, url)
             to_login = status == 302 and location.startswith("/login?")
             if may(who, rule):
                 assert status != 403, (who, method)
