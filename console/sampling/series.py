@@ -98,6 +98,11 @@ def over_members(
     return Line(name, tuple((slot, worst.get(slot)) for slot in span.slots))
 
 
+def free_percent(one: Seen) -> float:
+    """Of the file's pages, those that hold nothing."""
+    return 100 * max(0, one.db_size_bytes - one.db_in_use_bytes) / max(1, one.db_size_bytes)
+
+
 def answering(name: str, seen: Iterable[Seen], span: Span) -> Line:
     """How many members answered every time, slot by slot."""
     found: dict[int, int] = defaultdict(int)

@@ -154,6 +154,13 @@ def drawn(seen: list[Seen], span: Span, size: series.Line) -> list[charts.Chart]
             [(series.SLOW_MS, "150 ms: slow")],
         ),
         charts.draw(
+            "Free share of the database file",
+            series.by_member(seen, span, series.free_percent),
+            span,
+            in_percent,
+            [(100 * (1 - series.FRAGMENTED_SHARE), "50 %: fragmented")],
+        ),
+        charts.draw(
             "Members that answer",
             [series.answering("answer", seen, span)],
             span,
@@ -169,6 +176,10 @@ def in_bytes(value: float) -> str:
 
 def in_milliseconds(value: float) -> str:
     return f"{value:.0f} ms" if value >= 10 or value == 0 else f"{value:.1f} ms"
+
+
+def in_percent(value: float) -> str:
+    return f"{value:.0f} %"
 
 
 def plain_number(value: float) -> str:

@@ -38,7 +38,7 @@ def test_the_charts_fill_by_themselves(served: Served) -> None:
             page.get_by_role("link", name="Overview").first.click()
             page.get_by_role("link", name="Over time").click()
             # Sampled every ten seconds, and polled as often.
-            expect(page.locator("figure.chart")).to_have_count(5, timeout=45_000)
+            expect(page.locator("figure.chart")).to_have_count(6, timeout=45_000)
             expect(page.locator(".chart .line").first).to_have_attribute("d", re.compile("^M"))
             for scheme, width in (("dark", 1280), ("light", 390), ("light", 1280)):
                 page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
@@ -49,6 +49,6 @@ def test_the_charts_fill_by_themselves(served: Served) -> None:
                     shot = Path(SHOTS) / f"over-time-{scheme}-{width}.png"
                     page.screenshot(path=str(shot), full_page=True)
             page.get_by_role("link", name="24 hours").click()
-            expect(page.locator("figure.chart")).to_have_count(5)
+            expect(page.locator("figure.chart")).to_have_count(6)
             one.assert_quiet()
         browser.close()

@@ -122,3 +122,8 @@ def test_quota_is_watched_where_it_is_known() -> None:
 
 def test_the_revision_is_the_newest_a_member_told() -> None:
     assert assess([member(1, revision=7), member(2, revision=9)]).revision == 9
+
+
+def test_the_sentence_says_for_how_long_the_leader_leads() -> None:
+    health = assess([member(1), member(2), member(3)], leads="for 6 d")
+    assert health.sentence == "Leader m1 for 6 d, term 4. No alarms."

@@ -9,6 +9,7 @@ import pytest
 from django.urls import reverse
 
 from console.models import AuditRow, Cluster, LeaderChange, Sample
+from console.overview.leading import leads_words
 from console.sampling import recorder
 from console.sampling.recorder import record, record_all
 from console.sampling.thinning import (
@@ -126,3 +127,24 @@ def test_a_page_asks_the_database_a_bounded_number_of_times(
     record(cluster, health(member(1)), int(time()) // 10 * 10)
     with django_assert_max_num_queries(12):
         as_viewer.get(reverse("over_time", args=["one"]), {"span": "90d"})
+
+
+@pytest.mark.parametrize(
+    ("before", "age", "said"),
+    [
+        ("m2", 6 * 86400 + 5, "for 6 d"),
+        ("", 6 * 86400 + 5, "for at least 6 d"),  # it led before this console looked
+        ("m2", 3 * 3600, "for 3 h"),
+        ("m2", 600, "since 22:03 UTC"),
+        ("", 600, ""),
+    ],
+)
+def test_for_how_long_somebody_leads(alone: Cluster, before: str, age: int, said: str) -> None:
+    now = 1_700_000_000  # 22:13:20 in UTC
+    told = health(member(1), member(2))
+    LeaderChange.objects.create(
+        cluster=alone, second=now - age, before=before, after="m1", term=told.term
+    )
+    assert leads_words(alone, told, now) == said
+    LeaderChange.objects.update(term=told.term - 1)  # nobody saw this term begin
+    assert leads_words(alone, told, now) == ""

@@ -11,8 +11,10 @@ from console.sampling.series import (
     Line,
     Seen,
     Span,
+    answering,
     by_member,
     findings,
+    free_percent,
     over_members,
     predicted,
     rate,
@@ -134,3 +136,14 @@ def test_a_database_that_grows_towards_its_quota() -> None:
     assert rules(rows, span=span) == ["etcdExcessiveDatabaseGrowth"]
     calm = [seen(second, db_size_bytes=1000, db_quota_bytes=20_000) for second in span.slots]
     assert rules(calm, span=span) == []
+
+
+def test_who_was_down_once_did_not_answer_every_time() -> None:
+    span = Span(0, 60, 30)
+    rows = [seen(0, "a"), seen(0, "b", was_down=True), seen(30, "a", is_up=False, was_down=True)]
+    assert answering("answer", rows, span).points == ((0, 1), (30, 0))
+
+
+def test_the_free_share_of_a_file() -> None:
+    assert free_percent(seen(0, db_size_bytes=200, db_in_use_bytes=50)) == 75
+    assert free_percent(seen(0, db_size_bytes=0, db_in_use_bytes=0)) == 0
