@@ -79,6 +79,7 @@ def quick(settings) -> None:
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine is: a page under test shows what its cluster says."""
     monkeypatch.setattr("console.overview.views.PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr("console.overview.sampler.LEADER_SECONDS", 60.0)
 
 
 @pytest.fixture

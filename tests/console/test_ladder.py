@@ -274,3 +274,40 @@ def test_level_4_takes_a_reason(name: str, admin, objects) -> None:
     assert answer.status_code == 422
     assert "A reason is needed" in answer.text
     assert not AuditRow.objects.exists()
+
+
+REFUSED_WORDS = re.compile(r"permission denied|database space exceeded|PERMISSION_DENIED")
+"""The alarm stands before the rights of puts (spec/kv.md L6)."""
+
+NO_FORM = {
+    # Without an object of its own here, or the cluster lets anybody, or more than one post.
+    *("undo_put", "keep_alive", "snapshot_key", "restore_key", "grant_lease", "import_keys"),
+    # Jobs: their steps are audited one by one (test_jobs.py, test_key_jobs.py).
+    *("defragment", "defragment_all", "rewind"),
+    # A check of the console stands before what the cluster would say (test_members.py).
+    *("add_member", "promote_member", "move_leader", "remove_member"),
+    *("enable_auth", "disable_auth"),
+}
+REFUSABLE = [name for name, one in LADDER.items() if one.level and name not in NO_FORM]
+
+
+@pytest.mark.parametrize("name", REFUSABLE)
+def test_what_the_cluster_refuses_is_shown_and_audited_as_a_refusal(
+    name: str, admin, enabled, objects, production: Cluster
+) -> None:
+    """The page was opened by who may do it; then the connection lost the right, for real."""
+    step = {"build_txn": {**TXN, "step": "start"}, "try_passwords": {}}
+    if name in step:
+        fields = step[name]
+    else:
+        page = html.unescape(shown(admin, name, objects).partition("<main")[2])
+        fields = fields_of(page, name, objects)
+    fields = {**fields, "confirm": "one", "reason": "a good one"}
+    production.etcd_user = "lim"
+    production.save()
+    answer = admin.post(address(name, objects), fields)
+    assert answer.status_code >= 400, (name, answer.text[-1500:])
+    assert REFUSED_WORDS.search(answer.text), (name, answer.text[-1500:])
+    for row in AuditRow.objects.all():
+        assert row.outcome == "refused", (name, row.outcome, row.detail)
+        assert row.command and row.detail, name

@@ -8,6 +8,7 @@ import re
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -15,6 +16,7 @@ from django.test import Client as Browser
 from django.urls import reverse
 
 from console.gateway import clients
+from console.gateway import looks as looking
 from console.models import AuditRow, Cluster
 from console.overview import sampler as sampling
 from console.overview.sampler import Sampler
@@ -215,6 +217,103 @@ def test_every_page_of_a_dead_cluster_says_so(dead_cluster: Cluster) -> None:
         is_found = answer.status_code == 503 and "The cluster does not answer" in text
         # The palette leads elsewhere, also from a cluster that is gone.
         assert is_found or page.startswith("go"), page
+
+
+OPERATIONS_PAGES = (
+    "overview",
+    "overview_live",
+    "over_time",
+    "members",
+    "members_live",
+    "add_member",
+    "replace_member",
+    "maintenance",
+    "maintenance_live",
+    "defragment_all",
+    "compact",
+    "hashes",
+    "lens",
+    "sizes",
+    "snapshots",
+    "users",
+    "roles",
+    "permissions",
+    "permissions_who",
+    "findings",
+    "own_access",
+    "key_access",
+    "enable_auth",
+)
+ASKED = {"add_member": "?peer_urls=http://h:1"}
+ASKED |= {"lens": "?key=/app/a", "key_access": "?key=/app/a", "permissions_who": "?shape=all"}
+WITH_ROWS = {"members", "members_live", "maintenance", "maintenance_live", "overview_live"}
+
+
+def operations_page(browser: Browser, name: str, slug: str):
+    sampler_forgets()
+    return browser.get(reverse(name, args=[slug]) + ASKED.get(name, ""))
+
+
+def test_operations_pages_wait_once_for_a_member_that_stands_still(
+    db, three: list[Server], monkeypatch
+) -> None:
+    """It is a row like the others, with what it said last; one page pays for finding out."""
+    monkeypatch.setattr("console.gateway.reader.READ_SECONDS", 60.0)
+    waits: list[str] = []
+    ask = looking._ask
+
+    def noted(client, asked):
+        if threading.current_thread().name.startswith("silent"):
+            return ask(client, asked)  # beside the page, which waits a moment at most
+        waits.extend(str(one) for one in asked if one == three[2].endpoint)
+        return ask(client, asked)
+
+    monkeypatch.setattr(looking, "_ask", noted)
+    three_browser(three)
+    browser = browser_of(make_account("root"))
+    assert "3 of 3 healthy" in operations_page(browser, "members", "three").text
+    process = three[2].process
+    assert process
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        waits.clear()
+        for name in OPERATIONS_PAGES:
+            answer = operations_page(browser, name, "three")
+            assert answer.status_code == 200, name
+            if name in WITH_ROWS:
+                assert "m2 does not answer" in plain(answer.text), name
+                assert "unreachable" in answer.text, name
+        assert waits == [str(three[2].endpoint)]
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+        clients.close()
+
+
+def test_operations_pages_of_a_dead_cluster_say_so(dead_cluster: Cluster) -> None:
+    browser = browser_of(make_account("root"))
+    for name in OPERATIONS_PAGES:
+        answer = operations_page(browser, name, "dead")
+        text = plain(answer.text)
+        says = any(w in text for w in ("does not answer", "No member", "unreachable"))
+        says = says or "not met: There is a leader" in text
+        says_elsewhere = name in {"over_time", "sizes"}  # the console's own memory
+        assert answer.status_code in {200, 503}, name
+        assert says or says_elsewhere, (name, text[-500:])
+
+
+def test_without_a_leader_pages_say_so_at_once(as_admin, monkeypatch) -> None:
+    """What takes a quorum would wait for one until its time is over."""
+    taken = sampling.Sampler._take
+
+    def leaderless(self, cluster, slot):
+        found = taken(self, cluster, slot)
+        return replace(found, health=replace(found.health, leader=None))
+
+    monkeypatch.setattr(sampling.Sampler, "_take", leaderless)
+    for name in ("users", "roles", "findings", "own_access", "compact"):
+        answer = operations_page(as_admin, name, "one")
+        assert answer.status_code == 503, name
+        assert "The cluster has no leader" in answer.text
 
 
 def test_many_lookers_share_one_fan_out(cluster: Cluster, monkeypatch) -> None:
