@@ -311,7 +311,7 @@ def test_what_the_server_refuses_is_shown_as_a_refusal(admin, hands, cluster) ->
     assert answer.status_code == 502
     assert "invalid auth management" in plain(answer.text)
     row = last_row()
-    assert row.outcome == "failed"
+    assert row.outcome == "refused"
     assert row.detail.startswith("held root · INVALID_ARGUMENT")
     assert auth.user_names(Reader(cluster)) == ["root"]
 
