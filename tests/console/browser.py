@@ -96,7 +96,7 @@ def visit(browser: Browser, base: str, **options: Any) -> Iterator[Visit]:
     context.set_default_timeout(WAIT_MS)
     page = context.new_page()
     one = Visit(page, base)
-    page.on("console", one.hear)
+    page.on("console", lambda message: one.hear(message))
     page.on("pageerror", lambda error: one.complaints.append(str(error)))
     try:
         yield one
