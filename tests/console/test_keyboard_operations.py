@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from kvserver.client import Client, ClientConfig
+from kvserver.proto import rpc_pb2
 from tests.console.browser import launch, sign_in
 from tests.console.conftest import Store
 from tests.console.keyboard import Keyboard, hands
@@ -94,10 +97,13 @@ class Operator(Keyboard):
 
     def labelled(self, label: str, text: str, *, exact: bool = False) -> None:
         """A field that has no role of its own, such as one for a password."""
-        self.skip()
-        self._tab_to(self.page.get_by_label(label, exact=exact), label)
+        self.reach(self.page.get_by_label(label, exact=exact), label)
         self.press("Control+A")
         self.type(text)
+
+    def reach(self, target: Locator, name: str) -> None:
+        self.skip()
+        self._tab_to(target, name)
 
     def tick(self, name: str) -> None:
         self.to("checkbox", name)
@@ -234,7 +240,7 @@ def test_the_assistant_is_followed(keys: Operator, page: Page) -> None:
     expect(page.locator('#steps [aria-current="step"]')).to_contain_text("Remove m2")
 
 
-def test_defragmentation_of_one_of_all_and_an_abort(keys: Operator, page: Page) -> None:
+def test_defragmentation_of_one_of_all_and_an_abort(keys, page: Page, three) -> None:
     keys.open("/c/local")
     keys.go("m", "Maintenance")
     keys.link("Defragment m1")
@@ -246,6 +252,26 @@ def test_defragmentation_of_one_of_all_and_an_abort(keys: Operator, page: Page) 
     keys.button("Defragment all members")
     expect(page.locator("#job .sentence .chip")).to_have_text("done")
     expect(page.locator("#job-steps")).to_contain_text("skipped")
+    os.kill(three[2].process.pid, signal.SIGSTOP)
+    try:
+        keys.open("/c/local/maintenance/defragment-all")
+        keys.confirm("Defragment all members")
+        # It waits before the first member until all of them answer.
+        expect(page.locator("#job-steps")).to_contain_text("waits: m2 is unreachable")
+        keys.button("Abort after this member")
+        expect(page.locator("#job .sentence .chip")).to_have_text("aborted")
+    finally:
+        os.kill(three[2].process.pid, signal.SIGCONT)
+
+
+def test_an_alarm_is_disarmed(keys: Operator, page: Page, store: Store) -> None:
+    raised = rpc_pb2.AlarmRequest(action=1, memberID=77, alarm=rpc_pb2.NOSPACE)
+    store.client.write(lambda s: s.maintenance.Alarm, raised, 5)
+    keys.open("/c/local")
+    keys.go("m", "Maintenance")
+    keys.link("Disarm NOSPACE on 4d")
+    keys.confirm("Disarm NOSPACE")
+    expect(page.locator(".toasts")).to_contain_text("Disarmed NOSPACE on 4d")
 
 
 def test_lens_hashes_sizes_and_compaction(keys: Operator, page: Page, store: Store) -> None:
@@ -276,7 +302,7 @@ def test_lens_hashes_sizes_and_compaction(keys: Operator, page: Page, store: Sto
     expect(page.locator(".toasts")).to_contain_text("Compacted at revision")
 
 
-def test_snapshots_saved_downloaded_opened_and_scheduled(keys, page, tmp_path: Path) -> None:
+def test_snapshots_saved_downloaded_opened_and_scheduled(keys, page, base: Path) -> None:
     keys.open("/c/local/maintenance")
     keys.link("Snapshots")
     keys.button("Save a snapshot now")
@@ -284,7 +310,7 @@ def test_snapshots_saved_downloaded_opened_and_scheduled(keys, page, tmp_path: P
     keys.link("All snapshots")
     with page.expect_download() as started:
         keys.button("Download a snapshot", stays=True)
-    started.value.save_as(tmp_path / "mine.db")
+    started.value.save_as(base / "mine.db")
     keys.link("Look into the snapshot")
     keys.button("Open the snapshot")
     expect(page.locator("#job .sentence .chip")).to_have_text("done")
@@ -304,6 +330,22 @@ def test_snapshots_saved_downloaded_opened_and_scheduled(keys, page, tmp_path: P
     keys.tick("Save snapshots by itself")
     keys.button("Save the schedule")
     expect(page.locator(".toasts")).to_contain_text("No schedule any more")
+
+
+def test_a_backup_of_ones_own_is_opened_and_removed(keys, page, base: Path) -> None:
+    """The one that the test before has downloaded."""
+    keys.open("/c/local/maintenance/snapshots")
+    keys.reach(page.get_by_label("File"), "File")
+    with page.expect_file_chooser() as chooser:
+        keys.press("Enter")
+    chooser.value.set_files(base / "mine.db")
+    keys.button("Open the backup")
+    expect(page.locator("#job .sentence .chip")).to_have_text("done")
+    keys.link("Look into it")
+    expect(page.locator("#kept")).to_contain_text("/keyboard/key")
+    keys.link("Remove…")
+    keys.confirm("Remove backup")
+    expect(page.locator(".toasts")).to_contain_text("Removed upload-")
 
 
 def test_users_roles_and_authentication(keys: Operator, page: Page) -> None:
