@@ -30,6 +30,7 @@ from typing import Any
 import grpc
 
 from kvserver.proto import rpc_pb2 as rpc
+from tests.compat.unary import BODY_BYTES_MAX, UnaryConnection
 
 KV = "/etcdserverpb.KV/"
 LEASE = "/etcdserverpb.Lease/"
@@ -44,6 +45,7 @@ BARRIER_WATCH_ID = SENTINEL_WATCH_ID + 1
 """Watched on every stream: its event comes behind those of everything written before."""
 OWN_WATCH_IDS = (SENTINEL_WATCH_ID, BARRIER_WATCH_ID)
 CALL_SECONDS_MAX = 30.0
+UNAVAILABLE = 14
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _END = object()
 
@@ -178,8 +180,10 @@ class Driver:
     """All calls, streams and logs of one member."""
 
     def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
         self._channel = grpc.insecure_channel(endpoint, options=OPTIONS)
         self._calls: dict[str, Any] = {}
+        self._plain: UnaryConnection | None = None
         self._watches: dict[int, WatchLog] = {}
         self._keep_alive: BidiStream | None = None
 
@@ -187,6 +191,22 @@ class Driver:
         return [getattr(self, f"do_{name}")(*rest) for name, *rest in operations]
 
     def do_call(self, path: str, request: bytes) -> tuple[int, str, bytes]:
+        if len(request) > BODY_BYTES_MAX:
+            return self._large_call(path, request)
+        try:
+            if self._plain is None:
+                self._plain = UnaryConnection(self._endpoint, CALL_SECONDS_MAX)
+            return self._plain.call(path, request)
+        except OSError as error:
+            self._drop_plain()
+            return (UNAVAILABLE, str(error), b"")
+
+    def _drop_plain(self) -> None:
+        if self._plain is not None:
+            self._plain.close()
+            self._plain = None
+
+    def _large_call(self, path: str, request: bytes) -> tuple[int, str, bytes]:
         call = self._calls.get(path)
         if call is None:
             call = self._calls[path] = self._channel.unary_unary(path)
@@ -254,6 +274,7 @@ class Driver:
             watch.close()
         if self._keep_alive is not None:
             self._keep_alive.close()
+        self._drop_plain()
         self._channel.close()
 
 

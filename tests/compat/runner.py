@@ -15,8 +15,6 @@ from tests.compat.driver import KV, LEASE, MAINTENANCE, DriverProcess
 from tests.compat.operations import STREAMS, Generator, Operation
 
 BATCH = 800
-WATCH_SECONDS_MAX = 60.0
-"""For a watcher that is late; one that will never be equal is a failure anyway."""
 DIFFERENCES_MAX = 25
 Drivers = tuple[DriverProcess, DriverProcess]
 
@@ -45,6 +43,8 @@ class Comparison:
     subject: str
     seed: int
     versions: tuple[str, str] = ("", "")
+    watch_seconds_max: float = 60.0
+    """For a watcher that is late; one that will never be equal is a failure anyway."""
     plant: Any = None
     """For the harness's own test: called with each batch of the subject's answers."""
     generator: Generator = field(init=False)
@@ -143,7 +143,7 @@ class Comparison:
 
     def _compare_watches(self, drivers: Drivers, judge: Judge) -> list[str]:
         """Equal at once as a rule; a watcher that is late is waited for."""
-        deadline = time.monotonic() + WATCH_SECONDS_MAX
+        deadline = time.monotonic() + self.watch_seconds_max
         pause = threading.Event()
         while True:
             logs = [driver.run([("logs",)])[0] for driver in drivers]

@@ -118,4 +118,5 @@ def test_a_write_on_one_side_only_is_found(release35: EtcdRelease, start_etcd: S
     driver = Driver(other.endpoint)
     driver.do_call(KV + "Put", rpc.PutRequest(key=b"a", value=b"more").SerializeToString())
     driver.close()
-    assert Comparison(one.endpoint, other.endpoint, seed=3).run(OPERATIONS).differences
+    comparison = Comparison(one.endpoint, other.endpoint, seed=3, watch_seconds_max=0.1)
+    assert comparison.run(OPERATIONS).differences
