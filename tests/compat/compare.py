@@ -109,11 +109,15 @@ class Difference:
     asked: str
     reference: str
     subject: str
+    reread: bytes = b""
+    """A Range that asks for the same at the revision of then; nothing for other calls."""
+    afterwards: str = ""
+    """What both answer to that: the side that says something else now was wrong then."""
 
     def __str__(self) -> str:
         return (
             f"operation {self.number}: {self.asked}\n"
-            f"  reference: {self.reference}\n  subject:   {self.subject}"
+            f"  reference: {self.reference}\n  subject:   {self.subject}{self.afterwards}"
         )
 
 
@@ -158,6 +162,10 @@ class Judge:
                 return
         asked = f"{path} {str(case.request).strip()}".replace("\n", " ")
         self._differ(asked, str(reference), str(subject))
+        if path == KV + "Range" and not subject.code:
+            again = rpc.RangeRequest.FromString(request)
+            again.revision = again.revision or subject.reply.header.revision
+            self.differences[-1].reread = again.SerializeToString()
 
     def _progress(self, one: bytes, other: bytes) -> None:
         responses = [rpc.WatchResponse.FromString(reply) for reply in (one, other)]

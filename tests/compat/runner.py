@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kvserver.proto import rpc_pb2 as rpc
-from tests.compat.compare import Difference, Judge
+from tests.compat.compare import Difference, Judge, outcome_of
 from tests.compat.driver import KV, LEASE, MAINTENANCE, DriverProcess
 from tests.compat.operations import STREAMS, Generator, Operation
 
@@ -118,6 +118,9 @@ class Comparison:
         if self.plant is not None:
             self.plant(operations, answers[1])
         judge.calls(operations, *answers)
+        for difference in judge.differences[:DIFFERENCES_MAX]:
+            if difference.reread:
+                difference.afterwards = _read_again(drivers, difference.reread)
         self.differences += judge.differences[:DIFFERENCES_MAX]
         judge.differences.clear()
 
@@ -178,6 +181,15 @@ def _all_caught_up(generator: Generator, stream: int) -> bool:
     world = generator.world
     live = [w for w in world.watches.get(stream, ()) if not generator.was_compacted(stream, w)]
     return bool(live) and stream not in world.future_watch
+
+
+def _read_again(drivers: Drivers, request: bytes) -> str:
+    answers = (driver.run([("call", KV + "Range", request)])[0] for driver in drivers)
+    told = (str(outcome_of(KV + "Range", answer)) for answer in answers)
+    return "".join(
+        f"\n  {side} afterwards: {text}"
+        for side, text in zip(("reference", "subject"), told, strict=True)
+    )
 
 
 def _version(driver: DriverProcess) -> str:

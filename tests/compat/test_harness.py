@@ -107,7 +107,11 @@ def test_a_planted_difference_is_found(release35: EtcdRelease, start_etcd: Start
     comparison = Comparison(one.endpoint, other.endpoint, seed=3, plant=forget_a_version)
     report = comparison.run(OPERATIONS)
     assert len(report.differences) == 1
-    assert "/etcdserverpb.KV/Range" in str(report.differences[0])
+    told = str(report.differences[0])
+    assert "/etcdserverpb.KV/Range" in told
+    # Asked again both say the same, which is not what was planted.
+    afterwards = [line.partition("afterwards: ")[2] for line in told.splitlines()[-2:]]
+    assert afterwards[0] == afterwards[1] != ""
 
 
 @pytest.mark.compat
