@@ -45,9 +45,10 @@ class Directories:
         self._lock = threading.Lock()
         self._known: dict[tuple[object, ...], _Known] = {}
 
-    def read(self, reader: Reader, *, calls_max: int = CALLS_MAX) -> Directory:
-        """All users and roles that are known after at most `calls_max` more calls, roles first:
-        what a user may do hangs on them."""
+    def read(self, reader: Reader, *, calls_max: int | None = None) -> Directory:
+        """All users and roles that are known after at most `calls_max` more calls (CALLS_MAX where
+        nothing is said), roles first: what a user may do hangs on them."""
+        calls_max = CALLS_MAX if calls_max is None else calls_max
         revision = auth.revision(reader)
         user_names, role_names = auth.user_names(reader), auth.role_names(reader)
         known = self._of(reader, revision)

@@ -190,6 +190,28 @@ def test_a_page_of_many_users(admin: Browser, hands) -> None:
     assert "u49" not in second
 
 
+def test_a_cluster_of_many_is_read_in_parts_that_say_how_far_they_are(
+    admin: Browser, hands, monkeypatch
+) -> None:
+    """etcd tells of one user or role a call: a page reads so many, the next one reads on."""
+    monkeypatch.setattr("console.gateway.directory.CALLS_MAX", 5)
+    hands.role("app", (0, b"/a/", b"/a0"))
+    for number in range(11):
+        hands.user(f"u{number:02}", "app")
+    first = admin.get(url("roles")).text
+    assert "Read so far: 4 of 11 users, 1 of 1 roles." in plain(first)
+    assert 'hx-select="#part"' in first and "u03" in first and "u04" not in first
+    # A plan does not say "nobody" while somebody is left to be asked.
+    plan = plain(admin.get(url("delete_role", name="app")).text)
+    assert "Everybody who holds it loses it at once." in plan
+    last = admin.get(url("roles"), HTTP_HX_REQUEST="true", HTTP_HX_TARGET="part").text
+    assert "All 11 users and 1 role are read." in plain(last)
+    whole = admin.get(url("findings")).text
+    assert "Read so far" not in plain(whole) and "in 11 users and 1 role" in plain(whole)
+    hands.user("u99", "app")  # somebody changes something: it is read anew
+    assert "Read so far: 4 of 12 users" in plain(admin.get(url("findings")).text)
+
+
 def test_revoking_a_role_takes_a_dialog_and_says_what_is_lost(
     admin: Browser, hands, member: Server
 ) -> None:
