@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.servers import ROOT, free_ports
+from tests.support.servers import ROOT, Server, free_ports
 
 SECONDS_MAX = 40.0
 
@@ -109,3 +109,15 @@ class Served:
         assert self._process is not None
         pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def in_front_of(servers: Sequence[Server], directory: Path) -> Iterator[Served]:
+    """A console that is connected to a cluster which runs already."""
+    endpoints = ",".join(server.client_url for server in servers)
+    one = Served(directory / "console", flags=["--no-member", f"--endpoints={endpoints}"])
+    one.start()
+    try:
+        yield one
+    finally:
+        one.stop()

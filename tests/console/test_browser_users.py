@@ -14,7 +14,7 @@ from kvserver.errors import Code
 from kvserver.proto import rpc_pb2
 from tests.console.browser import Visit, visit
 from tests.console.conftest import Store
-from tests.console.serving import Served
+from tests.console.serving import Served, in_front_of
 from tests.console.test_browser import at, chromium, signed_in  # noqa: F401
 from tests.support.auth import Hands
 from tests.support.servers import KEYDECK, Server, newest_kinds, running
@@ -33,12 +33,8 @@ def three(request, tmp_path_factory) -> Iterator[list[Server]]:
 
 @pytest.fixture(scope="module")
 def served(three: list[Server], tmp_path_factory) -> Iterator[Served]:
-    endpoints = ",".join(server.client_url for server in three)
-    flags = ["--no-member", f"--endpoints={endpoints}"]
-    one = Served(tmp_path_factory.mktemp("console") / "data", flags=flags)
-    one.start()
-    yield one
-    one.stop()
+    with in_front_of(three, tmp_path_factory.mktemp("console")) as one:
+        yield one
 
 
 def client(three: list[Server], user: str | None = None, password: str = PASSWORD) -> Client:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from kvserver.client import Client, ClientConfig
 from kvserver.proto import rpc_pb2
-from tests.console.browser import launch, sign_in
+from tests.console.browser import sign_in
 from tests.console.conftest import Store
 from tests.console.keyboard import Keyboard, hands
-from tests.console.serving import Served
+from tests.console.serving import Served, in_front_of
+from tests.console.test_browser import chromium  # noqa: F401
 from tests.support.servers import Server, command, free_ports, kinds, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
@@ -39,11 +40,8 @@ def three(base: Path) -> Iterator[list[Server]]:
 
 @pytest.fixture(scope="module")
 def served(three: list[Server], base: Path) -> Iterator[Served]:
-    endpoints = ",".join(server.client_url for server in three)
-    one = Served(base / "data", flags=["--no-member", f"--endpoints={endpoints}"])
-    one.start()
-    yield one
-    one.stop()
+    with in_front_of(three, base) as one:
+        yield one
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +52,7 @@ def store(three: list[Server]) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def signed_in(chromium: Browser, served: Served) -> dict[str, object]:
+def signed_in(chromium: Browser, served: Served) -> dict[str, object]:  # noqa: F811
     return sign_in(chromium, served.base, served.password or "")
 
 
@@ -118,7 +108,7 @@ class Operator(Keyboard):
 
 
 @pytest.fixture
-def keys(chromium: Browser, served: Served, signed_in) -> Iterator[Operator]:
+def keys(chromium: Browser, served: Served, signed_in) -> Iterator[Operator]:  # noqa: F811
     with hands(chromium, served.base, signed_in) as found:
         found.page.set_default_timeout(20_000)
         expect.set_options(timeout=20_000)

@@ -17,7 +17,7 @@ from kvserver.client.backup import backup_status
 from kvserver.proto import rpc_pb2
 from tests.console.browser import Visit, launch, sign_in, visit
 from tests.console.conftest import Store
-from tests.console.serving import Served
+from tests.console.serving import Served, in_front_of
 from tests.console.test_maintenance import fill_and_free, wait_until_free
 from tests.console.test_maintenance_browser import assert_whole
 from tests.support.servers import Server, kinds, running
@@ -35,12 +35,8 @@ def three(request, tmp_path_factory) -> Iterator[list[Server]]:
 
 @pytest.fixture(scope="module")
 def served(three: list[Server], tmp_path_factory) -> Iterator[Served]:
-    endpoints = ",".join(server.client_url for server in three)
-    flags = ["--no-member", f"--endpoints={endpoints}"]
-    one = Served(tmp_path_factory.mktemp("kept") / "data", flags=flags)
-    one.start()
-    yield one
-    one.stop()
+    with in_front_of(three, tmp_path_factory.mktemp("kept")) as one:
+        yield one
 
 
 @pytest.fixture(scope="module")
