@@ -64,6 +64,7 @@ OBJECTS: dict[str, list[str]] = {
     "defragment": ["/c/local/maintenance/defragment?member={member}"],
     "disarm": ["/c/local/maintenance/disarm?kind=NOSPACE&member={member}"],
     "browse_snapshot": ["/c/local/maintenance/snapshots/browse?file={file}"],
+    "remove_upload": ["/c/local/maintenance/snapshots/remove?file={upload}"],
     "snapshot_key": ["/c/local/maintenance/snapshots/key?file={file}&key=/app/config"],
     "start_member": ["/c/local/members/start?member={member}"],
     "promote_member": ["/c/local/members/promote?member={member}"],
@@ -133,6 +134,13 @@ def objects(chromium: Browser, served: Served, signed_in, behind: Store) -> dict
         found["file"] = one.page.url.rpartition("file=")[2]
         one.page.get_by_role("button", name="Open the snapshot").click()
         expect(one.page.locator("#job .sentence")).to_contain_text("done")
+        one.open("/c/local/maintenance/snapshots")
+        saved = served.data_dir / "snapshots" / "local" / found["file"]
+        one.page.get_by_label("File").set_input_files(saved)
+        one.page.get_by_role("button", name="Open the backup").click()
+        expect(one.page.locator("#job .sentence")).to_contain_text("done")
+        one.page.get_by_role("link", name="Look into it").click()
+        found["upload"] = one.page.url.rpartition("file=")[2]
     return found
 
 
