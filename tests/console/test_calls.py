@@ -39,7 +39,7 @@ MORE = {
     **dict.fromkeys(("findings", "key_access", "enable_auth"), DIRECTORY_CALLS_MAX),
     **dict.fromkeys(("permissions", "permissions_who", "grant_permission"), DIRECTORY_CALLS_MAX),
 }
-NOT_HERE = {"{job}", "{key_job}", "{file}", "{upload}", "{upload}"}
+NOT_HERE = {"{job}", "{key_job}", "{file}", "{upload}"}
 """Addresses of jobs and snapshot files: rows and files of the console, no calls."""
 STREAMED = {"export_keys", "watch_export", "save_snapshot", "download_snapshot"}
 """Downloads: as long as what they hold."""
