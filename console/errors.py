@@ -129,13 +129,17 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return plain(request, "Something went wrong", text, 500)
 
 
-def plain(request: HttpRequest, headline: str, text: str, status: int) -> HttpResponse:
+def plain(
+    request: HttpRequest, headline: str, text: str, status: int, *, back: str = ""
+) -> HttpResponse:
+    """`back`: an address of ours that leads on from here."""
     is_look = request.method in {"GET", "HEAD"}
     context = {
         "title": headline,
         "headline": headline,
         "text": text,
         "status": status,
+        "back": back,
         "retry": request.get_full_path() if status >= 500 and is_look else None,
     }
     return render(request, "errors/plain.html", context, status=status)

@@ -9,6 +9,7 @@ from django.utils.text import slugify
 
 from console.clusters.secrets import encrypt
 from console.gateway import check_endpoint
+from console.keys.byte_text import show
 from console.models import Cluster
 
 COLOURS = ("teal", "blue", "violet", "pink", "red", "orange", "green", "grey")
@@ -55,6 +56,13 @@ class ClusterForm(forms.ModelForm):
         if len({text.startswith("https://") for text in checked}) > 1:
             raise forms.ValidationError("Either all endpoints are https:// or none is.")
         return "\n".join(dict.fromkeys(checked))
+
+    def clean_name(self) -> str:
+        """It is typed to confirm what is dangerous: what is seen has to be what it is."""
+        name: str = self.cleaned_data["name"]
+        if show(name.encode()) != name.replace("\\", "\\\\"):
+            raise forms.ValidationError("A part of this name cannot be seen: write it without.")
+        return name
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}

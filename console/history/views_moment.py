@@ -37,7 +37,8 @@ def at_moment(request: HttpRequest) -> HttpResponse:
         asked = _moment(request.GET.get("time", ""))
         found = moment_of(request.cluster, asked, now(), **_window(request))
     except NoMoment as error:
-        return plain(request, "There is no revision of that time", str(error), 404)
+        back = query_url(parts.path, **dict(parse_qsl(parts.query)))
+        return plain(request, "There is no revision of that time", str(error), 404, back=back)
     messages.info(request, found.said)
     query = dict(parse_qsl(parts.query)) | {field: str(found.revision)}
     # Another time is another listing: its first page.

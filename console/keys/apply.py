@@ -35,7 +35,7 @@ def command_of(cluster: Cluster, batch: list[Change], count: int) -> Command:
     """A batch as a command, cut where nobody would read it. `count`: how many it has, where not
     all are at hand."""
     tool = etcdctl_for(cluster)
-    if count <= COMMAND_OPS_MAX:
+    if len(batch) == count <= COMMAND_OPS_MAX:
         return tool.txn(txn_of(batch))
     shown = batch[:COMMAND_OPS_MAX]
     first = tool.txn(txn_of(shown))

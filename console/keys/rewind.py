@@ -123,6 +123,7 @@ class Rewind:
                     yield Change(one.key, now, None)
                     continue
                 lease = lease_of(held)
-                has_lease = bool(one.now and one.now.lease)
-                keeps = has_lease and not lease
+                # Whether it has one the walk does not tell: from 3.7 on keys without values come
+                # without their lease (spec/kv.md R11).
+                keeps = one.now is not None and not lease
                 yield Change(one.key, now, held.value, lease, keeps_lease=keeps)

@@ -49,7 +49,12 @@ def _copy(request: HttpRequest, *, is_rename: bool) -> HttpResponse:
         found, _ = request.gateway.key(name)
         if found is None:
             return render(request, "keys/absent.html", frame, status=404)
-        frame |= {"found": found, "lease": lease_of(request, found)}
+        to_be_named = copy_txn(found, b"NEW-NAME", found.mod_revision, 0, is_rename=is_rename)
+        frame |= {
+            "found": found,
+            "lease": lease_of(request, found),
+            "command": etcdctl_for(request.cluster).txn(to_be_named),
+        }
         if request.method != "POST":
             return render(request, "keys/copy.html", frame)
         if not base:

@@ -19,6 +19,7 @@ from console.gateway import ClusterError
 from console.keys.addresses import BadAddress, list_url, number_of
 from console.keys.apply import command_of
 from console.keys.batches import OPS_MAX
+from console.keys.byte_text import show
 from console.keys.diff import Diff, compare_bytes
 from console.keys.import_file import Source, first_entry, keep, lines
 from console.keys.interchange import BadFile
@@ -76,7 +77,7 @@ def _upload(request: HttpRequest, frame: dict[str, Any]) -> HttpResponse:
     kind = "yaml" if sent.name.lower().endswith((".yaml", ".yml")) else "ndjson"
     # The one sent before is not wanted any more.
     _forget(request)
-    source = _as_chosen(request, keep(sent.chunks(), kind, sent.name[:200]))
+    source = _as_chosen(request, keep(sent.chunks(), kind, show(sent.name[:200].encode())))
     waiting = {"cluster": request.cluster.slug, "source": source.to_json(), "job": 0}
     request.session[SESSION] = waiting
     try:

@@ -44,7 +44,8 @@ def busy(request: HttpRequest) -> HttpResponse:
     ).first()
     who = f" {running.get_kind_display()} {running.pk} of {running.account_name}" if running else ""
     text = f"One import or rewind a cluster at a time.{who} runs. Nothing was begun."
-    return plain(request, "Another one runs already", text, 409)
+    back = reverse("key_job", args=[request.cluster.slug, running.pk]) if running else ""
+    return plain(request, "Another one runs already", text, 409, back=back)
 
 
 def planned(request: HttpRequest, text: str) -> Job | None:

@@ -12,11 +12,14 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from console.access import allow
+from console.equivalent import Command
 from console.errors import cluster_error, plain
-from console.gateway import ClusterError, Reader
+from console.gateway import ClusterError, Key, Reader
 from console.keys.addresses import BadAddress, list_url, number_of
-from console.keys.diff import Diff, compare_bytes
-from console.keys.plan import Plan, Sampled
+from console.keys.apply import command_of
+from console.keys.batches import OPS_MAX, Change
+from console.keys.diff import compare_bytes
+from console.keys.plan import Plan
 from console.keys.rewind import Rewind
 from console.keys.views_job import begin, busy, planned
 from console.keys.views_range import range_frame, range_of
@@ -26,11 +29,14 @@ from console.maintenance.ritual import WRONG_NAME, is_confirmed
 from console.models import Job
 from console.roles import Role
 
-DIFFS_SAMPLED = 5
+TOLD = 5
+"""Keys of the sample that are shown with what changes in them."""
 AT_ONCE_KEYS_MAX = 5_000
 """A page that compares more could take seconds: a job does it."""
 KEYS_MAX = 1_000_000
 """Keys a rewind looks at, on either side; beyond it somebody has to choose a narrower prefix."""
+
+Both = list[Key | None]
 
 
 @allow(Role.EDITOR, "GET", "POST", writes=True)
@@ -100,26 +106,39 @@ def _compared_before(request: HttpRequest, wanted: Rewind) -> Job:
 def _show(
     request: HttpRequest, wanted: Rewind, plan: Plan, frame: dict[str, Any], **more: Any
 ) -> HttpResponse:
+    told = [one.key for one in plan.sample[:TOLD]]
+    held = _held(request.gateway, told, plan.base, wanted.to)
+    diffs = {key: compare_bytes(*(one.value if one else None for one in held[key])) for key in told}
     context = {
         **frame,
         "plan": plan,
-        "sample": _diffs(request.gateway, wanted, plan),
+        "sample": [(one, diffs.get(one.key)) for one in plan.sample],
         "leases": request.POST.get("leases", ""),
+        "command": _command(request, plan, held),
         **more,
     }
     status = 422 if "confirm_error" in more else 200
     return render(request, "keys/rewind.html", context, status=status)
 
 
-def _diffs(reader: Reader, wanted: Rewind, plan: Plan) -> list[tuple[Sampled, Diff | None]]:
-    """The sample, its first ones with what changes in them."""
-    told = [one.key for one in plan.sample[:DIFFS_SAMPLED]]
-    sides = [reader.keys_at(told, at) if told else [] for at in (plan.base, wanted.to)]
-    diffs = {
-        key: compare_bytes(*(held.value if held else None for held in both))
-        for key, *both in zip(told, *sides, strict=True)
-    }
-    return [(one, diffs.get(one.key)) for one in plan.sample]
+def _held(reader: Reader, keys: list[bytes], base: int, to: int) -> dict[bytes, Both]:
+    """What each key holds now and what it held then."""
+    now, old = (reader.keys_at(keys, at) if keys else [] for at in (base, to))
+    return {key: both for key, *both in zip(keys, now, old, strict=True)}
+
+
+def _command(request: HttpRequest, plan: Plan, held: dict[bytes, Both]) -> Command | None:
+    """The first batch, as far as the plan has looked into it."""
+    changes = [
+        Change(
+            key,
+            now.mod_revision if now else 0,
+            old.value if old else None,
+            keeps_lease=bool(now and old),
+        )
+        for key, (now, old) in held.items()
+    ]
+    return command_of(request.cluster, changes, min(plan.changes, OPS_MAX)) if changes else None
 
 
 def _start(request: HttpRequest, wanted: Rewind, base: int, frame: dict[str, Any]) -> HttpResponse:

@@ -6,6 +6,7 @@ quicker nothing is written and the conflict page shows base, theirs and yours (t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django.contrib import messages
@@ -37,7 +38,10 @@ def new_key(request: HttpRequest) -> HttpResponse:
     }
     if request.method != "POST":
         draft = Draft(key_text=request.GET.get("key", ""))
-        return render(request, "keys/form.html", {**frame, "draft": draft, "errors": {}})
+        tool = etcdctl_for(request.cluster)
+        command = tool.put(b"KEY", b"VALUE", base=0, lease=0, keeps_lease=False)
+        context = {**frame, "draft": draft, "errors": {}, "command": command}
+        return render(request, "keys/form.html", context)
     draft = Draft.from_post(request.POST)
     errors = draft.errors()
     if errors:
@@ -75,7 +79,13 @@ def edit_key(request: HttpRequest) -> HttpResponse:
     draft = Draft(
         key_text=show(name), value_text=text, base=found.mod_revision, held_lease=found.lease
     )
-    context = {**frame, "draft": draft, "errors": {}, "lease": lease_of(request, found)}
+    context = {
+        **frame,
+        "draft": draft,
+        "errors": {},
+        "lease": lease_of(request, found),
+        "command": etcdctl_for(request.cluster).get(name),
+    }
     return render(request, "keys/form.html", context)
 
 
@@ -173,8 +183,10 @@ def _conflict(
     base = _text(began_from) if began_from else None
     their_text = _text(theirs)
     yours = visible(draft.value_text)
+    now = theirs.mod_revision if theirs else 0
     context = {
         **frame,
+        "command": _command(request, replace(draft, base=now)),
         "draft": draft,
         "base": base,
         "theirs": theirs,

@@ -119,7 +119,8 @@ def grant_lease(request: HttpRequest) -> HttpResponse:
         "id_text": request.POST.get("id", "").strip(),
     }
     if request.method != "POST":
-        return render(request, "leases/grant.html", frame)
+        command = etcdctl_for(request.cluster).line("lease", "grant", frame["ttl"])
+        return render(request, "leases/grant.html", frame | {"command": command})
     seconds, number, errors = _granted(frame["ttl"], frame["id_text"])
     if errors:
         return render(request, "leases/grant.html", frame | {"errors": errors}, status=422)

@@ -190,6 +190,7 @@ def test_a_range_is_deleted_and_brought_back(keys: Keyboard, behind: Store) -> N
 def test_a_file_goes_out_and_in(keys: Keyboard, behind: Store) -> None:
     page = keys.page
     behind.put(b"/hand-out/a", b"1")
+    page.on("filechooser", lambda _: None)  # Playwright has to know before it opens
     keys.open("/c/local/keys?prefix=/hand-out/")
     keys.menu("More for these keys")
     keys.to("link", "Export as NDJSON")

@@ -188,8 +188,8 @@ def test_a_search_runs_to_the_end_and_stops(at: Visit, keys: Store) -> None:  # 
     page.keyboard.press("s")
     page.get_by_label("Text").fill("0999")
     page.keyboard.press("Enter")
-    expect(page.locator(".scan-line")).to_contain_text("20000 of 21000")
-    expect(page.locator("#scan-rows tr")).to_have_count(12)
+    # A step is bounded in time too: a busy machine comes less far.
+    expect(page.locator(".scan-line")).to_contain_text(re.compile(r"scanned (?!21000)\d+ of 21000"))
     at.assert_accessible()
     page.get_by_role("button", name="Scan to the end").click()
     expect(page.locator(".scan-line")).to_contain_text("21000 of 21000")

@@ -44,6 +44,15 @@ NOT_HERE = {"{job}", "{key_job}", "{file}", "{upload}"}
 STREAMED = {"export_keys", "watch_export", "save_snapshot", "download_snapshot"}
 """Downloads: as long as what they hold."""
 KEYS = 300
+DATA_ROOMS = {"keys", "history", "watch", "leases"}
+"""Their pages say what would have done the same, with etcdctl, Python and curl."""
+ASKS = {
+    "/c/local/keys/search",
+    "/c/local/keys/import",
+    "/c/local/keys/txn",
+    "/c/local/keys/rewind?prefix=/app/",
+}
+"""Forms about nothing yet: what follows them says it."""
 
 
 @pytest.fixture
@@ -128,5 +137,9 @@ def test_every_page_is_a_bounded_number_of_calls(db, store, objects, calls) -> N
         answer = browser.get(address.format(**objects))
         assert answer.status_code < 500, address
         seen[address] = len(calls)
+        room = ROUTES[name].callback.__module__.split(".")[1]
+        is_page = not answer.streaming and "<!doctype html" in answer.text[:100]
+        if room in DATA_ROOMS and is_page and answer.status_code == 200 and address not in ASKS:
+            assert '<details class="command">' in answer.text, address
         assert len(calls) <= MORE.get(name, CALLS_MAX), (address, calls)
     assert len(seen) > 40

@@ -208,6 +208,13 @@ def test_trap_13_a_range_delete_shows_exact_bounds_count_and_sample(
     store.delete(beside)
 
 
+def test_a_range_delete_names_the_leases_of_its_sample(as_editor, store: Store, prefix) -> None:
+    lease = store.grant_lease(3600)
+    store.put(prefix + b"held", b"v", lease)
+    page = as_editor.get(url("delete_range"), {"prefix": show(prefix)})
+    assert f"{lease:x}" in page.text
+
+
 def test_a_range_that_was_written_meanwhile_is_not_deleted(as_editor, store, prefix) -> None:
     store.put(prefix + b"a", b"v")
     page = as_editor.get(url("delete_range"), {"prefix": show(prefix)}).text
@@ -279,6 +286,16 @@ def test_a_rewind_brings_back_changes_and_removes(as_editor, store: Store, prefi
     as_editor.post(url("rewind"), {**hidden(plan), "step": "start", "leases": "old"})
     assert store.get(prefix + b"added").value == b"later"
     assert store.get(prefix + b"gone") is None
+
+
+def test_trap_1_a_rewind_keeps_the_lease_a_key_has(as_editor, store: Store, prefix) -> None:
+    lease = store.grant_lease(3600)
+    to = store.put(prefix + b"held", b"old", lease)
+    store.put(prefix + b"held", b"new", lease)
+    page = as_editor.get(url("rewind"), {"prefix": show(prefix), "to": to}).text
+    as_editor.post(url("rewind"), {**hidden(page), "step": "start"})
+    found = store.get(prefix + b"held")
+    assert (found.value, found.lease) == (b"old", lease)
 
 
 def test_a_rewind_takes_old_leases_only_when_asked_and_alive(as_editor, store, prefix) -> None:
