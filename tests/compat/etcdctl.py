@@ -88,6 +88,8 @@ class Ctl:
         arguments += shlex.split(command.format_map(self.captured))
         environment = {k: v for k, v in os.environ.items() if not k.startswith("ETCDCTL_")}
         environment["ETCDCTL_API"] = "3"
+        # Of a machine that runs other tests beside this one nothing is asked in five seconds.
+        environment["ETCDCTL_COMMAND_TIMEOUT"] = environment["ETCDCTL_DIAL_TIMEOUT"] = "15s"
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(arguments, env=environment, **pipes, **options)  # type: ignore[call-overload,no-any-return]
 
