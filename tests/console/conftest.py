@@ -19,6 +19,7 @@ from kvserver.client import Client
 from kvserver.proto import rpc_pb2
 from tests.support.servers import Server, kinds, running
 
+CALL_SECONDS_MAX = 30.0
 SLOW_MACHINE = [HealthCheck.too_slow]
 """For `settings` of hypothesis: how fast examples are made says something of the machine only."""
 
@@ -132,34 +133,40 @@ class Store:
 
     def put(self, key: bytes, value: bytes, lease: int = 0) -> int:
         request = rpc_pb2.PutRequest(key=key, value=value, lease=lease)
-        return self.client.write(lambda s: s.kv.Put, request, 5).header.revision
+        return self.client.write(lambda s: s.kv.Put, request, CALL_SECONDS_MAX).header.revision
 
     def put_all(self, pairs: dict[bytes, bytes]) -> int:
         """In one txn."""
         puts = [rpc_pb2.PutRequest(key=key, value=value) for key, value in pairs.items()]
         request = rpc_pb2.TxnRequest(success=[rpc_pb2.RequestOp(request_put=put) for put in puts])
-        return self.client.write(lambda s: s.kv.Txn, request, 5).header.revision
+        return self.client.write(lambda s: s.kv.Txn, request, CALL_SECONDS_MAX).header.revision
 
     def delete(self, key: bytes) -> int:
         request = rpc_pb2.DeleteRangeRequest(key=key)
-        return self.client.write(lambda s: s.kv.DeleteRange, request, 5).header.revision
+        return self.client.write(
+            lambda s: s.kv.DeleteRange, request, CALL_SECONDS_MAX
+        ).header.revision
 
     def get(self, key: bytes):
-        answer = self.client.read(lambda s: s.kv.Range, rpc_pb2.RangeRequest(key=key), 5)
+        answer = self.client.read(
+            lambda s: s.kv.Range, rpc_pb2.RangeRequest(key=key), CALL_SECONDS_MAX
+        )
         return answer.kvs[0] if answer.kvs else None
 
     def revision(self) -> int:
         request = rpc_pb2.RangeRequest(key=b"?", count_only=True)
-        return self.client.read(lambda s: s.kv.Range, request, 5).header.revision
+        return self.client.read(lambda s: s.kv.Range, request, CALL_SECONDS_MAX).header.revision
 
     def raft_index(self) -> int:
         return self.client.read(
-            lambda s: s.maintenance.Status, rpc_pb2.StatusRequest(), 5
+            lambda s: s.maintenance.Status, rpc_pb2.StatusRequest(), CALL_SECONDS_MAX
         ).raftIndex
 
     def grant_lease(self, seconds: int, lease_id: int = 0) -> int:
         request = rpc_pb2.LeaseGrantRequest(TTL=seconds, ID=lease_id)
-        return self.client.write(lambda s: s.lease.LeaseGrant, request, 5).ID
+        return self.client.write(lambda s: s.lease.LeaseGrant, request, CALL_SECONDS_MAX).ID
 
     def compact(self, revision: int) -> None:
-        self.client.write(lambda s: s.kv.Compact, rpc_pb2.CompactionRequest(revision=revision), 5)
+        self.client.write(
+            lambda s: s.kv.Compact, rpc_pb2.CompactionRequest(revision=revision), CALL_SECONDS_MAX
+        )

@@ -48,11 +48,11 @@ def socket(session: str | None, path: str = PATH, origin: str = "http://testserv
 
 async def closed_with(communicator: WebsocketCommunicator) -> int:
     """Accepted first, then closed: a refusal before accepting would be retried for ever."""
-    accepted, _ = await communicator.connect(timeout=5)
+    accepted, _ = await communicator.connect(timeout=30)
     assert accepted
-    message = await communicator.receive_output(timeout=5)
+    message = await communicator.receive_output(timeout=30)
     while message["type"] == "websocket.send":
-        message = await communicator.receive_output(timeout=5)
+        message = await communicator.receive_output(timeout=30)
     assert message["type"] == "websocket.close"
     return message["code"]
 

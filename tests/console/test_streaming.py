@@ -78,7 +78,7 @@ async def test_a_full_transport_shuts_the_gate_until_it_has_drained() -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     transport.producer.resumeProducing()
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 30)
     gate.pauseProducing()
     gate.stopProducing()  # the connection is gone: nobody waits for ever
     await asyncio.wait_for(gate.passed(), 5)
@@ -128,11 +128,11 @@ async def test_the_next_block_waits_for_a_slow_reader() -> None:
     await asyncio.sleep(0)
     assert reader.got == [b"1"] and not sending.done()
     reader.producer.resumeProducing()
-    await asyncio.wait_for(sending, 5)
+    await asyncio.wait_for(sending, 30)
     second = asyncio.create_task(server.handle_reply(reader, body(b"2")))
     await asyncio.sleep(0)
     reader.producer.stopProducing()
-    await asyncio.wait_for(second, 5)
+    await asyncio.wait_for(second, 30)
     await asyncio.wait_for(server.handle_reply(reader, body(b"3", more=False)), 5)
     assert reader.got == [b"1", b"2", b"3"]
 
