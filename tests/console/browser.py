@@ -25,7 +25,7 @@ ARGUMENTS = [
 AXE = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 
 
-WAIT_MS = 15_000
+WAIT_MS = 20_000
 """For what a page is expected to come to: an upper bound, also of a busy machine."""
 
 

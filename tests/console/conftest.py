@@ -11,12 +11,16 @@ import pytest
 from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.test import Client as Browser
 from hypothesis import HealthCheck
+from playwright.sync_api import Browser as Chromium
+from playwright.sync_api import sync_playwright
 
 from console.gateway import clients
 from console.models import Account, Cluster, ClusterGrant
 from console.roles import Role
 from kvserver.client import Client
 from kvserver.proto import rpc_pb2
+from tests.console.browser import Visit, launch, sign_in, visit
+from tests.console.serving import Served
 from tests.support.servers import Server, kinds, running
 
 CALL_SECONDS_MAX = 30.0
@@ -123,6 +127,30 @@ def as_editor(cluster: Cluster) -> Browser:
 @pytest.fixture
 def as_admin(cluster: Cluster) -> Browser:
     return browser_of(make_account("root"))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chromium]:
+    """For a module at a time: while Playwright is there a loop runs in this thread, where tests
+    of asyncio could not have theirs."""
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def signed_in(chromium: Chromium, served: Served) -> dict[str, object]:
+    """What an admin's browser holds. `served` is the module's own console."""
+    return sign_in(chromium, served.base, served.password or "")
+
+
+@pytest.fixture
+def at(chromium: Chromium, served: Served, signed_in: dict[str, object]) -> Iterator[Visit]:
+    """A page that nothing may be complained of on."""
+    with visit(chromium, served.base, storage_state=signed_in) as one:
+        yield one
+        one.assert_quiet()
 
 
 class Store:

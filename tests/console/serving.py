@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.support.servers import ROOT, Server, free_ports
 
-SECONDS_MAX = 40.0
+SECONDS_MAX = 120.0
 
 
 class Served:

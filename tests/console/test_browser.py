@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from kvserver.client import Client, ClientConfig, Endpoint
-from tests.console.browser import Visit, launch, visit
+from tests.console.browser import Visit, visit
 from tests.console.conftest import Store
 from tests.console.serving import Served
 from tests.support.servers import kinds, program
@@ -55,14 +55,6 @@ def behind(served: Served) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def signed_in(chromium: Browser, served: Served, behind: Store) -> dict[str, object]:
     """Cookies of an admin's session, made by signing in once as a person does."""
     with visit(chromium, served.base) as one:
@@ -74,13 +66,6 @@ def signed_in(chromium: Browser, served: Served, behind: Store) -> dict[str, obj
         expect(one.page).to_have_url(served.base + "/c/local/keys")
         one.assert_quiet()
         return one.page.context.storage_state()
-
-
-@pytest.fixture
-def at(chromium: Browser, served: Served, signed_in) -> Iterator[Visit]:
-    with visit(chromium, served.base, storage_state=signed_in) as one:
-        yield one
-        one.assert_quiet()
 
 
 def test_browse_filter_and_open_a_key(at: Visit) -> None:

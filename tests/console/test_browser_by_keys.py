@@ -14,7 +14,7 @@ from tests.console.conftest import Store
 from tests.console.keyboard import Keyboard, hands
 from tests.console.serving import Served
 from tests.console.test_browser import behind as behind
-from tests.console.test_browser import chromium, served, signed_in  # noqa: F401
+from tests.console.test_browser import served, signed_in  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 from tests.console.browser import Visit, visit
 from tests.console.conftest import Store
 from tests.console.serving import Served
-from tests.console.test_browser import at, behind, chromium, served, signed_in  # noqa: F401
+from tests.console.test_browser import behind, served, signed_in  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 
@@ -39,7 +39,7 @@ PAGES = [
 
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_is_accessible_and_fits(
-    chromium: Browser,  # noqa: F811
+    chromium: Browser,
     served: Served,  # noqa: F811
     signed_in,  # noqa: F811
     versions,
@@ -59,7 +59,7 @@ def test_every_page_is_accessible_and_fits(
         one.assert_quiet()
 
 
-def test_two_versions_are_compared_by_mouse(at: Visit, versions) -> None:  # noqa: F811
+def test_two_versions_are_compared_by_mouse(at: Visit, versions) -> None:
     at.open("/c/local/key?key=/history/<b>key")
     page = at.page
     page.get_by_role("link", name="History h").click()
@@ -98,7 +98,7 @@ def test_a_deleted_key_is_found_and_put_back(at: Visit, behind, versions) -> Non
     assert behind.get(b"/history/gone").value == b"bye\n"
 
 
-def test_from_revision_to_revision_by_keyboard(at: Visit, versions) -> None:  # noqa: F811
+def test_from_revision_to_revision_by_keyboard(at: Visit, versions) -> None:
     at.open(f"/c/local/revision/{versions[1]}")
     page = at.page
     page.keyboard.press("[")

@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 from tests.console.browser import Visit, visit
 from tests.console.conftest import Store
 from tests.console.serving import Served
-from tests.console.test_browser import at, chromium, signed_in  # noqa: F401
 from tests.console.test_browser import behind as behind
+from tests.console.test_browser import signed_in  # noqa: F401
 from tests.support.servers import kinds, program
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
@@ -51,7 +51,7 @@ def row(page: Page, name: str):
     )
 
 
-def test_the_tree_by_mouse(at: Visit, keys: Store) -> None:  # noqa: F811
+def test_the_tree_by_mouse(at: Visit, keys: Store) -> None:
     page = at.page
     at.open("/c/local/keys")
     row(page, "/tree/").locator(".tw").click()  # opens, goes nowhere
@@ -77,7 +77,7 @@ def test_the_tree_by_mouse(at: Visit, keys: Store) -> None:  # noqa: F811
     expect(page.locator("#prefix")).to_have_value("/tree/a/deep/")
 
 
-def test_the_tree_by_keyboard(at: Visit, keys: Store) -> None:  # noqa: F811
+def test_the_tree_by_keyboard(at: Visit, keys: Store) -> None:
     page = at.page
     at.open("/c/local/keys?prefix=/tree/")
     here = page.locator("#tree :focus")
@@ -105,7 +105,7 @@ def test_the_tree_by_keyboard(at: Visit, keys: Store) -> None:  # noqa: F811
     expect(page.get_by_label("Value")).to_have_value("last")
 
 
-def test_more_of_a_long_level(at: Visit, keys: Store) -> None:  # noqa: F811
+def test_more_of_a_long_level(at: Visit, keys: Store) -> None:
     page = at.page
     at.open("/c/local/keys?prefix=/tree/wide/")
     more = page.get_by_role("treeitem", name="more…")
@@ -118,7 +118,7 @@ def test_more_of_a_long_level(at: Visit, keys: Store) -> None:  # noqa: F811
     expect(page.locator("#tree .folder")).to_have_count(132)
 
 
-def test_the_past_by_the_bar(at: Visit, keys: Store) -> None:  # noqa: F811
+def test_the_past_by_the_bar(at: Visit, keys: Store) -> None:
     page = at.page
     old = keys.put(b"/tree/moving", b"before")
     keys.put(b"/tree/moving", b"after")
@@ -137,7 +137,7 @@ def test_the_past_by_the_bar(at: Visit, keys: Store) -> None:  # noqa: F811
 
 
 def test_one_pane_at_a_time_on_a_phone(
-    chromium: Browser,  # noqa: F811
+    chromium: Browser,
     served: Served,
     signed_in,  # noqa: F811
     keys: Store,
@@ -159,7 +159,7 @@ def test_one_pane_at_a_time_on_a_phone(
 
 
 def test_folders_are_links_without_javascript(
-    chromium: Browser,  # noqa: F811
+    chromium: Browser,
     served: Served,
     signed_in,  # noqa: F811
     keys: Store,
@@ -178,7 +178,7 @@ def test_folders_are_links_without_javascript(
         expect(row(page, "129/")).to_be_visible()
 
 
-def test_a_search_runs_to_the_end_and_stops(at: Visit, keys: Store) -> None:  # noqa: F811
+def test_a_search_runs_to_the_end_and_stops(at: Visit, keys: Store) -> None:
     """A scan of more than a step: visible, stopped, continued."""
     if not keys.get(b"/many/20999"):
         for start in range(0, 21_000, 100):
@@ -198,7 +198,7 @@ def test_a_search_runs_to_the_end_and_stops(at: Visit, keys: Store) -> None:  # 
     expect(page.locator("#scan-run")).to_have_count(0)
 
 
-def test_a_key_is_renamed_and_duplicated(at: Visit, keys: Store) -> None:  # noqa: F811
+def test_a_key_is_renamed_and_duplicated(at: Visit, keys: Store) -> None:
     page = at.page
     keys.put(b"/named/one", b"v")
     at.open("/c/local/key?key=/named/one")
@@ -218,7 +218,7 @@ def test_a_key_is_renamed_and_duplicated(at: Visit, keys: Store) -> None:  # noq
     assert keys.get(b"/named/one") is None
 
 
-def test_a_range_is_deleted_by_plan_and_brought_back(at: Visit, keys: Store) -> None:  # noqa: F811
+def test_a_range_is_deleted_by_plan_and_brought_back(at: Visit, keys: Store) -> None:
     page = at.page
     for number in range(3):
         keys.put(b"/range/%d" % number, b"v")
@@ -244,7 +244,7 @@ def test_a_range_is_deleted_by_plan_and_brought_back(at: Visit, keys: Store) -> 
     assert keys.get(b"/range/1").value == b"v"
 
 
-def test_an_export_downloads_and_is_imported(at: Visit, keys: Store) -> None:  # noqa: F811
+def test_an_export_downloads_and_is_imported(at: Visit, keys: Store) -> None:
     """Through the console as it is served, where responses are streamed off the loop."""
     page = at.page
     for number in range(450):
@@ -267,7 +267,7 @@ def test_an_export_downloads_and_is_imported(at: Visit, keys: Store) -> None:  #
     assert keys.get(b"/out/007\xff").value == keys.get(b"/out/008\xff").value == b"\x00\xff"
 
 
-def test_a_txn_by_keyboard(at: Visit, keys: Store) -> None:  # noqa: F811
+def test_a_txn_by_keyboard(at: Visit, keys: Store) -> None:
     page = at.page
     keys.delete(b"/txn/new")
     at.open("/c/local/keys/txn")

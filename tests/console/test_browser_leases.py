@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 from tests.console.browser import Visit, visit
 from tests.console.conftest import Store
 from tests.console.serving import Served
-from tests.console.test_browser import at, behind, chromium, served, signed_in  # noqa: F401
+from tests.console.test_browser import behind, served, signed_in  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 
@@ -28,7 +28,7 @@ def lease(behind: Store) -> int:  # noqa: F811
     "path", ["/leases", "/leases/grant", "/lease/77", "/lease/77/revoke", "/lease/1234"]
 )
 def test_every_page_is_accessible_and_fits(
-    chromium: Browser,  # noqa: F811
+    chromium: Browser,
     served: Served,  # noqa: F811
     signed_in,  # noqa: F811
     lease,
@@ -79,7 +79,7 @@ def test_grant_keep_alive_and_revoke_by_keyboard(at: Visit, behind: Store) -> No
     assert behind.get(b"/leased/by-keyboard") is None
 
 
-def test_the_countdown_counts(at: Visit, lease) -> None:  # noqa: F811
+def test_the_countdown_counts(at: Visit, lease) -> None:
     at.open("/c/local/lease/77")
     clock = at.page.locator("dl.meta time")
     first = clock.text_content()

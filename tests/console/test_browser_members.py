@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.console.browser import Visit, sign_in, visit
+from tests.console.browser import Visit, visit
 from tests.console.serving import Served, in_front_of
-from tests.console.test_browser import chromium  # noqa: F401
 from tests.support.servers import Server, command, free_ports, newest_kinds, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
@@ -40,20 +39,6 @@ def three(kind: str, base: Path) -> Iterator[list[Server]]:
 def served(three: list[Server], base: Path) -> Iterator[Served]:
     with in_front_of(three, base) as one:
         yield one
-
-
-@pytest.fixture(scope="module")
-def signed_in(chromium: Browser, served: Served) -> dict[str, object]:  # noqa: F811
-    return sign_in(chromium, served.base, served.password or "")
-
-
-@pytest.fixture
-def at(chromium: Browser, served: Served, signed_in) -> Iterator[Visit]:  # noqa: F811
-    with visit(chromium, served.base, storage_state=signed_in) as one:
-        one.page.set_default_timeout(20_000)
-        expect.set_options(timeout=20_000)
-        yield one
-        one.assert_quiet()
 
 
 def row(page: Page, name: str):
@@ -152,7 +137,7 @@ def insist(page: Page, button: str, after: re.Pattern[str]) -> None:
     raise AssertionError(f"{button} is refused for ever")
 
 
-def test_without_scripts_the_plan_is_a_form(chromium: Browser, served: Served, signed_in) -> None:  # noqa: F811
+def test_without_scripts_the_plan_is_a_form(chromium: Browser, served: Served, signed_in) -> None:
     with visit(chromium, served.base, storage_state=signed_in, java_script_enabled=False) as one:
         one.open("/c/local/members")
         one.page.get_by_role("link", name="Add a member").click()

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.console.browser import Visit, visit
 from tests.console.serving import Served
-from tests.console.test_browser import at, behind, chromium, served, signed_in  # noqa: F401
+from tests.console.test_browser import behind, served, signed_in  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 
@@ -31,7 +31,7 @@ def active(page: Page) -> str:
 
 @pytest.mark.parametrize("path", ["/c/local", "/c/local/key?key=/app/config", "/accounts", "/nope"])
 def test_the_palette_opens_on_every_page(
-    chromium: Browser,  # noqa: F811
+    chromium: Browser,
     served: Served,  # noqa: F811
     signed_in,  # noqa: F811
     path: str,
@@ -45,7 +45,7 @@ def test_the_palette_opens_on_every_page(
         assert [text for text in one.complaints if "404" not in text] == []
 
 
-def test_a_key_is_reached_by_keyboard_alone(at: Visit) -> None:  # noqa: F811
+def test_a_key_is_reached_by_keyboard_alone(at: Visit) -> None:
     at.open("/c/local")
     page = at.page
     press(page, "Control+k")
@@ -68,7 +68,7 @@ def test_a_key_is_reached_by_keyboard_alone(at: Visit) -> None:  # noqa: F811
     expect(page.locator("h1")).to_contain_text("Revision 3")
 
 
-def test_hostile_keys_are_found_and_opened(at: Visit) -> None:  # noqa: F811
+def test_hostile_keys_are_found_and_opened(at: Visit) -> None:
     at.open("/c/local")
     page = at.page
     press(page, "Control+k")
@@ -80,10 +80,10 @@ def test_hostile_keys_are_found_and_opened(at: Visit) -> None:  # noqa: F811
 
 
 def test_the_palette_by_mouse_and_without_scripts(
-    chromium: Browser,  # noqa: F811
+    chromium: Browser,
     served: Served,  # noqa: F811
     signed_in,  # noqa: F811
-    at: Visit,  # noqa: F811
+    at: Visit,
 ) -> None:
     at.open("/c/local/leases")
     at.page.get_by_role("link", name="Go to…").click()
@@ -99,7 +99,7 @@ def test_the_palette_by_mouse_and_without_scripts(
         one.assert_quiet()
 
 
-def test_the_sheet_lists_what_the_page_has(at: Visit) -> None:  # noqa: F811
+def test_the_sheet_lists_what_the_page_has(at: Visit) -> None:
     page = at.page
     at.open("/c/local/key?key=/app/config")
     press(page, "?")
@@ -116,7 +116,7 @@ def test_the_sheet_lists_what_the_page_has(at: Visit) -> None:  # noqa: F811
     expect(lines.filter(has_text="Edit")).to_have_count(0)
 
 
-def test_the_help_says_what_the_page_is(at: Visit) -> None:  # noqa: F811
+def test_the_help_says_what_the_page_is(at: Visit) -> None:
     at.open("/c/local/leases")
     page = at.page
     page.get_by_label("Help: what is this page?").click()
@@ -155,7 +155,7 @@ def test_letters_and_brackets_lead_on(at: Visit, behind) -> None:  # noqa: F811
         expect(page.locator("h1")).to_have_text(title)
 
 
-def test_what_is_typed_is_no_shortcut(at: Visit) -> None:  # noqa: F811
+def test_what_is_typed_is_no_shortcut(at: Visit) -> None:
     at.open("/c/local/keys/new")
     page = at.page
     page.get_by_label("Key", exact=True).fill("")
@@ -165,7 +165,7 @@ def test_what_is_typed_is_no_shortcut(at: Visit) -> None:  # noqa: F811
 
 
 def test_a_session_that_ended_leads_to_the_sign_in_and_back(
-    chromium: Browser,  # noqa: F811
+    chromium: Browser,
     served: Served,  # noqa: F811
     behind,  # noqa: F811
 ) -> None:

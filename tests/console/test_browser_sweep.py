@@ -19,7 +19,7 @@ from tests.console.browser import Visit, visit
 from tests.console.conftest import Store
 from tests.console.serving import Served
 from tests.console.test_access_table import ROUTES, rule_of
-from tests.console.test_browser import behind, chromium, served, signed_in  # noqa: F401
+from tests.console.test_browser import behind, served, signed_in  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 
@@ -159,7 +159,7 @@ def import_hostile(one: Visit) -> str:
 @pytest.mark.parametrize("name", GET_ROUTES)
 def test_every_page_is_accessible_in_both_themes_and_fits_a_phone(
     name: str,
-    chromium: Browser,  # noqa: F811
+    chromium: Browser,
     served: Served,  # noqa: F811
     signed_in,  # noqa: F811
     objects: dict[str, str],

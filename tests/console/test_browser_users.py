@@ -15,7 +15,7 @@ from kvserver.proto import rpc_pb2
 from tests.console.browser import Visit, visit
 from tests.console.conftest import Store
 from tests.console.serving import Served, in_front_of
-from tests.console.test_browser import at, chromium, signed_in  # noqa: F401
+from tests.console.test_browser import signed_in  # noqa: F401
 from tests.support.auth import Hands
 from tests.support.servers import KEYDECK, Server, newest_kinds, running
 
@@ -105,7 +105,7 @@ def assert_whole(one: Visit) -> None:
 
 
 def test_by_mouse_a_role_is_made_tested_enforced_and_switched_off_again(
-    at: Visit,  # noqa: F811
+    at: Visit,
     hands: Hands,
     three: list[Server],
 ) -> None:
@@ -192,7 +192,7 @@ def enable_by_mouse(page: Page) -> None:
 
 
 def test_signing_in_to_etcd_as_oneself(
-    chromium: Browser,  # noqa: F811
+    chromium: Browser,
     hands: Hands,
     served: Served,
     three: list[Server],
@@ -267,7 +267,7 @@ PAGES = [
 
 
 def test_every_page_is_accessible_in_both_themes_and_fits_a_phone(
-    at: Visit,  # noqa: F811
+    at: Visit,
     hands: Hands,
     request,
 ) -> None:

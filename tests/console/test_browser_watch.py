@@ -11,7 +11,7 @@ from kvserver.proto import rpc_pb2
 from tests.console.browser import Visit, visit
 from tests.console.conftest import Store
 from tests.console.serving import Served
-from tests.console.test_browser import at, behind, chromium, served, signed_in  # noqa: F401
+from tests.console.test_browser import behind, served, signed_in  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 
@@ -35,7 +35,7 @@ def flood(store: Store, keys: int, rounds: int) -> None:
     ["?key=a&end=b&show=deletes", "?prefix=/app/&key=b&end=a", "?key=b&end=a"],
 )
 def test_every_page_is_accessible_and_fits(
-    chromium: Browser,  # noqa: F811
+    chromium: Browser,
     served: Served,  # noqa: F811
     signed_in,  # noqa: F811
     path: str,
@@ -113,7 +113,7 @@ def test_ranges_come_and_go_and_the_list_stays(at: Visit, behind) -> None:  # no
 
 
 def test_a_slip_in_a_new_range_leaves_the_watch_running(
-    chromium: Browser,  # noqa: F811
+    chromium: Browser,
     served: Served,  # noqa: F811
     signed_in,  # noqa: F811
     behind: Store,  # noqa: F811
@@ -134,7 +134,7 @@ def test_a_slip_in_a_new_range_leaves_the_watch_running(
 
 
 def test_a_session_that_ends_is_said_and_what_was_seen_stays(
-    chromium: Browser,  # noqa: F811
+    chromium: Browser,
     served: Served,  # noqa: F811
     signed_in,  # noqa: F811
     behind: Store,  # noqa: F811
@@ -166,7 +166,7 @@ def test_a_pause_freezes_the_view_and_fills_the_buffer(at: Visit, behind) -> Non
 
 
 def test_a_flood_is_counted_and_the_page_stays_live(
-    at: Visit,  # noqa: F811
+    at: Visit,
     behind: Store,  # noqa: F811
     served: Served,  # noqa: F811
 ) -> None:
@@ -209,7 +209,7 @@ def test_a_broken_socket_comes_back_without_a_hole(at: Visit, behind) -> None:  
 
 
 def test_without_scripts_it_is_a_page_of_the_newest_events(
-    chromium: Browser,  # noqa: F811
+    chromium: Browser,
     served: Served,  # noqa: F811
     signed_in,  # noqa: F811
     behind: Store,  # noqa: F811

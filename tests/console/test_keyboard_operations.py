@@ -14,11 +14,9 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from kvserver.client import Client, ClientConfig
 from kvserver.proto import rpc_pb2
-from tests.console.browser import sign_in
 from tests.console.conftest import Store
 from tests.console.keyboard import Keyboard, hands
 from tests.console.serving import Served, in_front_of
-from tests.console.test_browser import chromium  # noqa: F401
 from tests.support.servers import Server, command, free_ports, kinds, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
@@ -49,11 +47,6 @@ def store(three: list[Server]) -> Iterator[Store]:
     client = Client(ClientConfig(tuple(server.endpoint for server in three)))
     yield Store(client)
     client.close()
-
-
-@pytest.fixture(scope="module")
-def signed_in(chromium: Browser, served: Served) -> dict[str, object]:  # noqa: F811
-    return sign_in(chromium, served.base, served.password or "")
 
 
 HAS_FOCUS = "document.activeElement !== document.body"
@@ -108,10 +101,9 @@ class Operator(Keyboard):
 
 
 @pytest.fixture
-def keys(chromium: Browser, served: Served, signed_in) -> Iterator[Operator]:  # noqa: F811
+def keys(chromium: Browser, served: Served, signed_in) -> Iterator[Operator]:
     with hands(chromium, served.base, signed_in) as found:
         found.page.set_default_timeout(20_000)
-        expect.set_options(timeout=20_000)
         yield Operator(found.at)
         found.at.assert_quiet()
 

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from kvserver.client import Client, ClientConfig, Endpoint
-from tests.console.browser import Visit, launch, sign_in, visit
+from tests.console.browser import Visit, sign_in, visit
 from tests.console.conftest import Store
 from tests.console.serving import Served
 from tests.support.servers import kinds, program
@@ -37,23 +37,8 @@ def behind(served: Served) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def signed_in(chromium: Browser, served: Served, behind: Store) -> dict[str, object]:
     return sign_in(chromium, served.base, served.password or "")
-
-
-@pytest.fixture
-def at(chromium: Browser, served: Served, signed_in) -> Iterator[Visit]:
-    with visit(chromium, served.base, storage_state=signed_in) as one:
-        yield one
-        one.assert_quiet()
 
 
 def assert_whole(one: Visit) -> None:

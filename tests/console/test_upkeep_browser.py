@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import expect
 
 from kvserver.client import CallFailed, Client, ClientConfig
 from kvserver.client.backup import backup_status
 from kvserver.proto import rpc_pb2
-from tests.console.browser import Visit, launch, sign_in, visit
+from tests.console.browser import Visit
 from tests.console.conftest import Store
 from tests.console.serving import Served, in_front_of
 from tests.console.test_maintenance import fill_and_free, wait_until_free
@@ -44,28 +44,6 @@ def store(three: list[Server]) -> Iterator[Store]:
     client = Client(ClientConfig(tuple(server.endpoint for server in three)))
     yield Store(client)
     client.close()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def signed_in(chromium: Browser, served: Served) -> dict[str, object]:
-    return sign_in(chromium, served.base, served.password or "")
-
-
-@pytest.fixture
-def at(chromium: Browser, served: Served, signed_in) -> Iterator[Visit]:
-    with visit(chromium, served.base, storage_state=signed_in) as one:
-        one.page.set_default_timeout(20_000)
-        expect.set_options(timeout=20_000)
-        yield one
-        one.assert_quiet()
 
 
 class Writing:

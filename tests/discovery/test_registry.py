@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kvserver.client import Client
 from kvserver.discovery.registry import Registry, client_config, register_and_wait
 from kvserver.errors import FatalError
 from kvserver.membership import member_id
@@ -125,10 +126,11 @@ def test_a_service_that_is_not_there_yet_is_waited_for(service: Server) -> None:
     def pause(seconds: float) -> None:
         pauses.append(seconds)
         if len(pauses) == 11:
-            registry._client.config = config  # type: ignore[misc]
+            registry.close()
+            registry._client = Client(config)
 
     away = replace(config, endpoints=(nobody,), connect_seconds=0.2)
-    registry = Registry(away, token, 0.2, told, pause)
+    registry = Registry(away, token, WAIT_SECONDS, told, pause)
     try:
         assert registry.size() == 1
     finally:
