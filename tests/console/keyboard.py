@@ -157,4 +157,7 @@ def hands(browser: Browser, base: str, state: Any = None) -> Iterator[Keyboard]:
         options["storage_state"] = state
     with visit(browser, base, **options) as one:
         one.page.add_init_script(NO_MOUSE)
+        # Playwright takes dialogs for files over from the first listener on, and does not wait for
+        # that: one that begins with the key that opens the dialog may be too late.
+        one.page.on("filechooser", lambda chooser: None)
         yield Keyboard(one)
