@@ -206,7 +206,8 @@ class Client:
             rotation,
             begin,
             hedge_seconds=0.0 if self._has_failed(rotation[0]) else HEDGE_SECONDS,
-            look=self._look if doubts else None,
+            # With nobody else to ask, giving up early would only take a busy member for a dead one.
+            look=self._look if doubts and len(rotation) > 1 else None,
         )
 
     def _rotation(self) -> list[Endpoint]:
@@ -230,7 +231,7 @@ class Client:
         (gRPC's own ready future polls from a thread that trips over a channel closed meanwhile.)
         """
         patience = self.config.connect_seconds
-        if self._has_failed(endpoint):
+        if len(self.config.endpoints) > 1 and self._has_failed(endpoint):
             patience = min(patience, DEAD_LOOK_SECONDS)
         status = self.stubs(endpoint).maintenance.Status
         return status.future(rpc_pb2.StatusRequest(), timeout=patience)
