@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from console.gateway import ClusterError, Reader, Writer
+from console.gateway import ClusterError, Reader, Unreachable, Writer
 from console.keys import import_file
 from console.keys.apply import write_batch
 from console.keys.batches import BatchResult, Change, batched
@@ -25,8 +25,22 @@ from console.models import Job, JobBatch
 from console.roles import Role
 
 CONFLICTS_KEPT = 20
+READS_TRIED = 4
 
 Ended = tuple[str, str]
+
+
+class _Patient(Writer):
+    """A job asks again where a page would give up: a busy member is no reason to end it. Writes
+    are sent once, as always."""
+
+    def _read(self, pick, request):  # type: ignore[no-untyped-def]
+        for _ in range(READS_TRIED - 1):
+            try:
+                return super()._read(pick, request)
+            except Unreachable:
+                continue
+        return super()._read(pick, request)
 
 
 class _KeysJob(Worker):
@@ -67,7 +81,7 @@ class CompareJob(_KeysJob):
         return None
 
     def job_plan(self, step: Step) -> Plan | Ended:
-        reader = Reader(self.job.cluster)
+        reader = _Patient(self.job.cluster)
         if "source" in self.about:
             source = Source.from_json(self.about["source"])
             base = reader.newest_revision(one_key(import_file.first_entry(source).key))
@@ -121,7 +135,7 @@ class _WriteJob(_KeysJob):
         raise NotImplementedError
 
     def go_through(self, step: Step) -> Ended | None:
-        writer = Writer(self.job.cluster)
+        writer = _Patient(self.job.cluster)
         actor = Actor.of(self.job)
         for number, batch in enumerate(batched(self.changes(writer)), 1):
             result = write_batch(actor, writer, self.action, self.target, number, batch)

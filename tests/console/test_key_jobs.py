@@ -9,7 +9,7 @@ from django.test import Client as Browser
 from django.urls import reverse
 from django.utils.timezone import now
 
-from console.gateway import Unreachable, Writer
+from console.gateway import Reader, Unreachable, Writer
 from console.gateway.records import Key
 from console.keys import batches, import_file, views_import, views_rewind, write_job
 from console.keys.batches import Change
@@ -166,6 +166,21 @@ def test_a_call_that_fails_ends_it_and_says_so(
     assert [row.state for row in job.batches.all()] == ["done", "failed"]
     assert "Batch 2 failed: UNAVAILABLE: gone" in page(as_editor, job)
     assert [row.outcome for row in AuditRow.objects.order_by("id")] == ["done", "failed"]
+
+
+def test_a_read_that_fails_is_asked_again(as_editor, store: Store, prefix, monkeypatch) -> None:
+    plan = upload(as_editor, lines(prefix, 3))
+    real, asked = Reader._read, []
+
+    def fails_at_first(self, pick, request):
+        asked.append(request)
+        if len(asked) == 1:
+            raise Unreachable("DEADLINE_EXCEEDED", "busy", "http://h:1")
+        return real(self, pick, request)
+
+    monkeypatch.setattr(Reader, "_read", fails_at_first)
+    assert "Import: done" in plain(apply(as_editor, plan).text)
+    assert asked[0] == asked[1]
 
 
 def test_an_interrupted_one_says_what_is_certain(as_editor, store: Store, prefix) -> None:
