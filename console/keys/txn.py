@@ -7,9 +7,12 @@ gateway, so that what is shown is what happens.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from console.gateway.records import Key
 from console.keys.paging import KeyRange, after
+
+if TYPE_CHECKING:  # the gateway sends these values, and is not there yet when it asks for them
+    from console.gateway.records import Key
 
 OPS_MAX = 128
 """Of a transaction, on each side (spec/kv.md T2; --max-txn-ops)."""
