@@ -349,10 +349,10 @@ def test_the_page_forecasts_from_earlier_scans(cluster, olga) -> None:
     assert "the quota is reached in" in text
 
 
-def sample(cluster, hours_ago: float, revision: int, in_use: int, member: str = "1") -> None:
+def sample(cluster, at, revision: int, in_use: int, member: str = "1") -> None:
     Sample.objects.create(
         cluster=cluster,
-        second=int((now() - timedelta(hours=hours_ago)).timestamp()),
+        second=int(at.timestamp()),
         grain_seconds=10,
         member=member,
         name="m" + member,
@@ -366,8 +366,9 @@ def test_samples_say_which_revision_keeps_some_hours_and_how_fast_it_grows(clust
     assert revisions_before(cluster) == []
     assert sizes_in_use(cluster) == []
     for hours_ago, revision, in_use in ((30, 100, 10), (25, 200, 20), (2, 900, 40), (0.5, 950, 70)):
-        sample(cluster, hours_ago, revision, in_use)
-        sample(cluster, hours_ago, revision - 1, in_use + 5, member="2")
+        at = now() - timedelta(hours=hours_ago)
+        sample(cluster, at, revision, in_use)
+        sample(cluster, at, revision - 1, in_use + 5, member="2")
     assert revisions_before(cluster) == [("keep 24 h", 200), ("keep 1 h", 900)]
     assert [size for _, size in sizes_in_use(cluster)] == [15, 75]
     found = forecast(sizes_in_use(cluster), 1000)
