@@ -358,7 +358,17 @@ class MemberLoop:
 
     def _note_conf_change(self) -> None:
         self.reads_at_once = False  # until the next turn knows who votes now
+        self._save_hard_state()
         self.wake()
+
+    def _save_hard_state(self) -> None:
+        """That a conf change is committed is not for the next append to tell: a member that forgot
+        in a crash who was removed would wait for the vote of one that has gone for good."""
+        if self._late_hard_state is None:
+            return
+        batch = self._storage.encode(self._late_hard_state, [])
+        self._late_hard_state = None
+        self._append.submit(lambda: self._storage.write(batch), self._storage.note_append)
 
     def _note_first_entry(self, term: int, now: float) -> None:
         """A new leader's first entry: from here on its leases have deadlines (spec/lease.md P1)."""

@@ -164,6 +164,24 @@ def test_a_write_passed_to_a_leader_that_died_is_given_up(make: Make) -> None:
     assert "previous leader failure" in str(answered[0])
 
 
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_who_is_left_alone_knows_it_after_a_crash(make: Make, seed: int) -> None:
+    """The other one is gone for good: its vote never comes (found by seed 800357)."""
+    scripted = make(size=2, seed=seed, is_strict=False)
+    leader, left = scripted.leader, scripted.followers[0]
+    member_id = leader.core.member.member_id
+    scripted.begin(left.name, rpc.MemberRemoveRequest(ID=member_id))
+    scripted.until(lambda: left.core.state.membership.is_removed(member_id))
+    scripted.run(0.02)  # the disk has had its time, the database has not
+    left.machine.crash()
+    scripted.until(lambda: leader.machine.is_removed)
+    left.machine.start()
+    scripted.until(lambda: scripted.cluster.leader() is left.machine.process)
+    scripted.until(lambda: scripted.leader.is_serving)
+    answer = scripted.ask(left.name, rpc.PutRequest(key=b"k"))
+    assert isinstance(answer, rpc.PutResponse)
+
+
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 def test_nothing_goes_wrong(make: Make, name: str) -> None:
     assert not SCHEDULES[name](make(size=5))

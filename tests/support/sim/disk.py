@@ -157,7 +157,7 @@ class SimAppendThread:
         """The process dies in the middle of the job under way: some of its calls were made."""
         if self._is_busy and self._jobs and rng.random() < 0.5:
             fs.crash_at = fs.calls + rng.randint(1, 4)
-            with suppress(Crash, Exception):
+            with suppress(Crash, Death, Exception):  # it may die at a failpoint again
                 self._jobs[0][0]()
 
 
