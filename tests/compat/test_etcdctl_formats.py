@@ -199,11 +199,14 @@ def printed(ctl: Ctl, command: str, message: type[Message]) -> tuple[int | None,
 def leveled(value: object, ctl: Ctl) -> object:
     """Without what differs by nature."""
     if isinstance(value, dict):
-        return {
+        found = {
             name: leveled(inner, ctl)
             for name, inner in value.items()
             if name not in OWN and name.lower() != "ttl"
         }
+        if "members" in found:  # in the order of ids, which hang on the ports
+            found["members"] = sorted(found["members"], key=repr)
+        return found
     if isinstance(value, list):
         return [leveled(inner, ctl) for inner in value]
     return ctl.level(str(value).encode())
