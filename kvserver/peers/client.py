@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from kvserver.errors import KeydeckError
+from kvserver.limits import SNAPSHOT_STALL_SECONDS
 from kvserver.peers.kept import KeptConnections
 from kvserver.peers.tls import DialTls
 
@@ -143,14 +144,16 @@ class Exchange(asyncio.Protocol):
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, stall_seconds: float) -> None:
+        """Raises `TimeoutError` when the other side takes nothing for so long."""
         assert self.transport is not None
         if self.answer.done():
             raise PeerUnreachable("the connection was closed")
         self.transport.write(data)
         if self._is_paused:
             self._drained = self._loop.create_future()
-            await self._drained
+            async with asyncio.timeout(stall_seconds):
+                await self._drained
 
 
 class HttpClient:
@@ -266,16 +269,17 @@ class HttpClient:
         headers: Mapping[str, str],
         pieces: AsyncIterator[bytes],
         answer_seconds: float,
+        stall_seconds: float = SNAPSHOT_STALL_SECONDS,
     ) -> Answer:
         """POST a body that is made while it is sent. Raises `PeerUnreachable`."""
         exchange = await self.open(url)
         try:
             fields = {"Transfer-Encoding": "chunked", **headers}
-            await exchange.write(request_head(url, "POST", path, fields))
+            await exchange.write(request_head(url, "POST", path, fields), stall_seconds)
             async for piece in pieces:
                 if piece:
-                    await exchange.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-            await exchange.write(b"0\r\n\r\n")
+                    await exchange.write(b"%x\r\n%b\r\n" % (len(piece), piece), stall_seconds)
+            await exchange.write(b"0\r\n\r\n", stall_seconds)
             async with asyncio.timeout(answer_seconds):
                 return await exchange.answer
         except TimeoutError:

@@ -157,6 +157,7 @@ class MemberLoop:
         self._is_turn_scheduled = False
         self._is_hub_scheduled = False
         self._on_leader = on_leader
+        self._promoted_term = 0
         self._plan = plan
         self._log = log
         self._nospace_raised = False
@@ -371,8 +372,13 @@ class MemberLoop:
         self._append.submit(lambda: self._storage.write(batch), self._storage.note_append)
 
     def _note_first_entry(self, term: int, now: float) -> None:
-        """A new leader's first entry: from here on its leases have deadlines (spec/lease.md P1)."""
-        if self.is_leader and term == self.node.term:
+        """A new leader's first entry: from here on its leases have deadlines (spec/lease.md P1).
+
+        Once a reign: an empty entry also stands in the place of a conf change that was not taken,
+        and new deadlines would raise leases whose revocation is in the log already.
+        """
+        if self.is_leader and self._promoted_term < term == self.node.term:
+            self._promoted_term = term
             self.lessor.promote(now, self._election_timeout_seconds)
             self._on_leader()
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
 
 from kvserver.limits import PEER_HEARTBEAT_SECONDS, PEER_IO_SECONDS_MIN
 from kvserver.logs import NULL_LOGGER
-from kvserver.peers.client import HttpClient
+from kvserver.peers.client import HttpClient, PeerUnreachable
 from kvserver.peers.dialler import Dialler, Urls
 from kvserver.peers.frames import EntryCache
 from kvserver.peers.identity import Identity
@@ -104,3 +107,29 @@ def test_less_than_five_seconds_is_no_deadline() -> None:
     reading, heartbeats = io_deadlines(60, 20)
     assert reading == 60
     assert (heartbeats - 1) * PEER_HEARTBEAT_SECONDS >= 20
+
+
+async def test_a_database_that_nobody_takes_is_given_up() -> None:
+    """However much the kernels hold meanwhile: a network that swallows packets breaks nothing."""
+    taken = asyncio.Event()
+
+    async def stand_still(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await taken.wait()
+        writer.close()
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(1 << 20)
+
+    server = await asyncio.start_server(stand_still, "127.0.0.1", 0, limit=4096)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    client = HttpClient(asyncio.get_running_loop())
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            with pytest.raises(PeerUnreachable):
+                await client.upload(url, "/raft/snapshot", {}, endless(), 60.0, stall_seconds=0.2)
+    finally:
+        taken.set()
+        client.stop()
+        server.close()
+        await server.wait_closed()

@@ -164,6 +164,21 @@ def test_a_write_passed_to_a_leader_that_died_is_given_up(make: Make) -> None:
     assert "previous leader failure" in str(answered[0])
 
 
+def test_a_conf_change_that_was_not_taken_raises_no_lease(make: Make) -> None:
+    """An empty entry stands in its place, as at the beginning of a reign (found by seed 901783)."""
+    scripted = make()
+    leader = scripted.leader
+    granted = scripted.ask(leader.name, rpc.LeaseGrantRequest(TTL=60))
+    scripted.run(10.0)
+    member = leader.core.member
+    applied = member.applied_index
+    member.node.propose([b""])
+    member.wake()
+    scripted.until(lambda: member.applied_index > applied)
+    left = scripted.ask(leader.name, rpc.LeaseTimeToLiveRequest(ID=granted.ID))
+    assert left.TTL <= 50
+
+
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_who_is_left_alone_knows_it_after_a_crash(make: Make, seed: int) -> None:
     """The other one is gone for good: its vote never comes (found by seed 800357)."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TRANSFERS_MAX = 16
 LOG_HOLD_SECONDS_MAX = 5.0
+ANSWER_SECONDS_MAX = 5.0
 
 
 class Transfers:
@@ -70,6 +71,8 @@ class Transfer:
             process.loop.call_later(process.rng.uniform(0.1, 3.0), self._ended, False)
             return
         fabric.connect((process.name, name), self._arrived, lambda: self._later(False))
+        # Should the link be cut on the way, nobody answers.
+        process.loop.call_later(ANSWER_SECONDS_MAX, self._ended, False)
 
     def _arrived(self, other: Process) -> None:
         """At the receiver: a file of its own, then raft."""
