@@ -79,7 +79,9 @@ APPEND_BYTES_MAX = 1024 * 1024
 INFLIGHT_APPENDS_MAX = 512
 APPLY_BYTES_MAX = 1024 * 1024
 APPEND_HERE_BYTES_MAX = 16 * 1024
-"""A follower for which nobody waits writes no larger append on the loop itself."""
+"""A member for which nobody else waits writes no larger append on the loop itself."""
+COMPANY_SECONDS = 1.0
+"""A client that asked for anything but a write is taken to ask again for so long."""
 APPEND_HERE_SECONDS_MAX = 0.03
 """Once the disk took longer, it is left to the append thread for"""
 APPEND_HERE_AGAIN_SECONDS = 10.0

@@ -12,6 +12,7 @@ protobuf objects. Reading goes through protobuf, and a malformed message is `Mal
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError
@@ -53,12 +54,22 @@ def varint(number: int) -> bytes:
         return _LAST[number]
     if number < 16384:
         return _MORE[number & 127] + _LAST[number >> 7]
+    if number >> 32:
+        return _long_varint(number)
+    return _varint_anew(number)
+
+
+def _varint_anew(number: int) -> bytes:
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+_long_varint = lru_cache(256)(_varint_anew)
+"""Members' ids come in every message: the same few, ten bytes each."""
 
 
 def _number(tag: bytes, value: int) -> bytes:

@@ -113,8 +113,9 @@ def _handle_append_response(raft: Raft, message: Message, progress: Progress) ->
         replication.broadcast_append(raft)
     elif progress.may_lack_commit(raft.log.committed):
         replication.maybe_send_append(raft, message.from_, progress)
-    while replication.maybe_send_append(raft, message.from_, progress, sends_empty=False):
-        pass
+    while progress.next <= raft.log.last_index:  # Hot: most often there is nothing more.
+        if not replication.maybe_send_append(raft, message.from_, progress, sends_empty=False):
+            break
     if message.from_ == raft.transferee and progress.match == raft.log.last_index:
         _send_timeout_now(raft, message.from_)
 

@@ -17,6 +17,9 @@ from collections.abc import Callable, Sequence
 from kvserver.limits import COMMIT_EAGER_SECONDS, COMMIT_HELD_SECONDS
 from kvserver.raft import Message, MessageType, RawNode
 
+_HELD_SECONDS = COMMIT_HELD_SECONDS * 0.9
+"""A timer may come a little early."""
+
 
 class HeldCommits:
     """Between raft's messages and the network."""
@@ -30,8 +33,8 @@ class HeldCommits:
         self._loop = loop
         self._node = node
         self._send = send
-        self._held: dict[int, Message] = {}
-        """The newest one by member."""
+        self._held: dict[int, tuple[float, Message]] = {}
+        """The newest one by member, and since when it lacks one."""
         self._eager_until: dict[int, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -46,7 +49,8 @@ class HeldCommits:
                     if held:
                         held.pop(message.to, None)
                 elif self._may_wait(message.to):
-                    held[message.to] = message
+                    older = held.get(message.to)
+                    held[message.to] = older[0] if older else self._loop.time(), message
                     continue
             going.append(message)
         if held and self._timer is None:
@@ -64,14 +68,19 @@ class HeldCommits:
     def expect(self, member: int) -> None:
         """The member has clients that wait for what is committed."""
         self._eager_until[member] = self._loop.time() + COMMIT_EAGER_SECONDS
-        message = self._held.pop(member, None)
-        if message is not None:
-            self._send((message,))
+        held = self._held.pop(member, None)
+        if held is not None:
+            self._send((held[1],))
 
     def _flush(self) -> None:
+        """What has waited long enough goes; the rest is likely to go with entries yet."""
         self._timer = None
-        messages, term = list(self._held.values()), self._node.term
-        self._held.clear()
+        held, term, now = self._held, self._node.term, self._loop.time()
+        late = [member for member, (since, _) in held.items() if since <= now - _HELD_SECONDS]
+        messages = [held.pop(member)[1] for member in late]
+        if held:
+            first = min(since for since, _ in held.values())
+            self._timer = self._loop.call_later(first + COMMIT_HELD_SECONDS - now, self._flush)
         current = [message for message in messages if message.term == term]
         if current and self._node.is_leader:
             self._send(current)

@@ -63,6 +63,8 @@ class Mailbox:
         self._held: deque[tuple[float, Message]] = deque()
         """Proposals of others that wait for a leader, and since when."""
         self._persisted_number = 0
+        self.reads_asked = 0
+        """By other members, for their clients."""
         self._commits = HeldCommits(loop, node, self._send_now)
 
     def stop(self) -> None:
@@ -89,6 +91,7 @@ class Mailbox:
                 self._step_proposal(message, now)
             else:
                 if kind is MessageType.READ_INDEX:
+                    self.reads_asked += 1
                     self._commits.expect(message.from_)
                 step(message)
 

@@ -19,9 +19,6 @@ from kvserver import errors, failpoints
 from kvserver.apply.applier import Applier
 from kvserver.apply.command import Kind
 from kvserver.clock import Clock
-from kvserver.limits import (
-    APPEND_HERE_BYTES_MAX,
-)
 from kvserver.logs import Logger
 from kvserver.member.conf_changes import ConfChanges
 from kvserver.member.header import HeaderBytes
@@ -49,6 +46,7 @@ from kvserver.raft.status import Status
 from kvserver.raft.types import HardState, Snapshot
 from kvserver.runtime.append_thread import AppendThread
 from kvserver.runtime.apply_duty import ApplyDuty
+from kvserver.runtime.company import Company
 from kvserver.runtime.counters import Counters
 from kvserver.runtime.mailbox import Mailbox
 from kvserver.runtime.propose_duty import ProposeDuty
@@ -134,6 +132,7 @@ class MemberLoop:
         """Whether this leader stood still for so long that another may lead by now."""
         self._reads = ReadDuty(loop, clock, node, request_ids, self.counters, self.wake)
         self._read_queue = self._reads.queue
+        self.company = Company(proposals, self._read_queue, hub, self.mailbox)
         self._apply = ApplyDuty(
             loop=loop,
             clock=clock,
@@ -282,7 +281,9 @@ class MemberLoop:
         self._late_hard_state = None
         batch = self._storage.encode(hard_state, step.entries)
         number = step.number
-        if self._may_stand_still(len(batch.data)):
+        if self.leader and self.company.is_none(
+            len(step.entries), len(batch.data), leads=self.leader == self.member_id
+        ):
             took = self._append.run_here(lambda: self._storage.write(batch))
             if took is not None:
                 self._storage.note_append(took)
@@ -292,16 +293,6 @@ class MemberLoop:
         self._appends_under_way += 1
         self._append.submit(
             lambda: self._storage.write(batch), lambda took: self._persisted(number, took)
-        )
-
-    def _may_stand_still(self, append_bytes: int) -> bool:
-        """Whether this follower may write an append on the loop itself: nobody waits for it."""
-        return self.leader not in (0, self.member_id) and not (
-            append_bytes > APPEND_HERE_BYTES_MAX
-            or self._proposals.forwarded.by_data
-            or self._proposals.new
-            or self._read_queue.has_readers
-            or self.hub.streams
         )
 
     def _persisted(self, number: int, took_seconds: float) -> None:
@@ -468,6 +459,7 @@ class MemberLoop:
         if now - self._proposals.now > self._stall_seconds and self.node.leader == self.member_id:
             self._has_stalled = True
         self._proposals.now = now
+        self.company.look(now)
         self.node.tick()
         self._campaign_alone()
         before = now - self.request_timeout_seconds

@@ -40,6 +40,8 @@ class ProposeDuty:
         """As of the last tick: fine enough for time-outs, and no clock is read per proposal."""
         self.new: list[Proposal] = []
         """Not given to raft yet."""
+        self.taken = 0
+        """How many since the start."""
         self.waiting = WaitingProposals()
         self.forwarded = ForwardedProposals()
         self._conf_waiters: dict[int, tuple[Waiter, float]] = {}
@@ -78,6 +80,7 @@ class ProposeDuty:
         data = encode_command(kind, body, header)
         if len(data) > self._request_bytes_max:
             raise errors.RequestTooLarge
+        self.taken += 1
         self.new.append(Proposal(kind, request, data, request_id, waiter, self.now, identity))
         self._wake()
 

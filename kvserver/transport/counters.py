@@ -42,3 +42,7 @@ class Counters:
         self.connections_accepted = 0
         self.handshakes_failed = 0
         self.streams_open = 0
+
+    def messages_received(self) -> int:
+        """Of all methods together."""
+        return sum(method.messages_received for method in self.methods.values())

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kvserver.raft.codec import encode_hard_state
 from kvserver.raft.types import ConfState, Entry, HardState
 from kvserver.wal.frame import RecordType, encode_entries, encode_record
-from kvserver.wal.payload import SnapshotRecord, encode_hard_state, encode_snapshot_record
+from kvserver.wal.payload import SnapshotRecord, encode_snapshot_record
 from kvserver.wal.segment import SegmentName
 
 

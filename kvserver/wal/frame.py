@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from crc32c import crc32c
 
+from kvserver.raft.codec import varint
+
 if TYPE_CHECKING:
     from kvserver.raft.types import Entry
 
@@ -37,16 +39,6 @@ _LENGTH = struct.Struct("<Q")
 _PADDING = tuple(bytes(count) for count in range(8))
 
 
-def uvarint(value: int) -> bytes:
-    """A protobuf varint of a non-negative value."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
 def frame_length(record_bytes: int) -> bytes:
     """The length field in front of a record of that size."""
     padding = -record_bytes & 7
@@ -64,9 +56,9 @@ def split_length(value: int) -> tuple[int, int]:
 def encode_record(kind: RecordType, data: bytes, crc: int) -> tuple[bytes, int]:
     """The frame of one record and the chain's value after it; `crc` is the value before."""
     crc = crc32c(data, crc)
-    record = b"\x08%c\x10%b" % (kind, uvarint(crc))
+    record = b"\x08%c\x10%b" % (kind, varint(crc))
     if data:
-        record += b"\x1a%b%b" % (uvarint(len(data)), data)
+        record += b"\x1a%b%b" % (varint(len(data)), data)
     return frame_length(len(record)) + record + _PADDING[-len(record) & 7], crc
 
 
@@ -76,7 +68,7 @@ _TABLE_SIZE = 1 << _TABLE_BITS
 _TABLE_MASK = _TABLE_SIZE - 1
 _MORE = [bytes((low & 0x7F | 0x80, low >> 7 | 0x80)) for low in range(_TABLE_SIZE)]
 """The low 14 bits of a longer varint."""
-_WHOLE = [uvarint(value) for value in range(_TABLE_SIZE)]
+_WHOLE = [varint(value) for value in range(_TABLE_SIZE)]
 _CRC_END = [bytes((top, 0x1A)) for top in range(16)]
 """The last byte of a five-byte varint, then the tag of the record's data."""
 _ENTRY_TAGS = b"\x08\x02\x10"
@@ -93,22 +85,22 @@ def encode_entries(entries: Iterable[Entry], crc: int, out: list[bytes]) -> int:
     for index, term, kind, data in entries:
         if term != last_term or kind != last_kind:
             last_term, last_kind = term, kind
-            prefix = b"\x08%c\x10%b\x18" % (kind, uvarint(term))
+            prefix = b"\x08%c\x10%b\x18" % (kind, varint(term))
         size = len(data)
         high = index >> _TABLE_BITS
         if high and size:
             if high != last_high:
                 last_high = high
-                middle = uvarint(high) + b'"'
-            length = _WHOLE[size] if size < _TABLE_SIZE else uvarint(size)
+                middle = varint(high) + b'"'
+            length = _WHOLE[size] if size < _TABLE_SIZE else varint(size)
             payload = b"".join((prefix, _MORE[index & _TABLE_MASK], middle, length, data))
         else:
-            payload = prefix + uvarint(index)
+            payload = prefix + varint(index)
             if size:
-                payload = b"".join((payload, b'"', uvarint(size), data))
+                payload = b"".join((payload, b'"', varint(size), data))
         crc = crc32c(payload, crc)
         size = len(payload)
-        length = _WHOLE[size] if size < _TABLE_SIZE else uvarint(size)
+        length = _WHOLE[size] if size < _TABLE_SIZE else varint(size)
         top = crc >> 28
         record_bytes = 9 + len(length) + size
         if top and record_bytes < 4096:
@@ -122,7 +114,7 @@ def encode_entries(entries: Iterable[Entry], crc: int, out: list[bytes]) -> int:
                 _PADDING[-record_bytes & 7],
             )
         else:
-            tag = b"%b%b\x1a%b" % (_ENTRY_TAGS, uvarint(crc), length)
+            tag = b"%b%b\x1a%b" % (_ENTRY_TAGS, varint(crc), length)
             record_bytes = len(tag) + size
             out += (frame_length(record_bytes), tag, payload, _PADDING[-record_bytes & 7])
     return crc

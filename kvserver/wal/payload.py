@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kvserver.proto import legacy_pb2, raft_pb2, record_pb2
+from kvserver.raft.codec import varint
 from kvserver.raft.types import ConfState, Entry, EntryType, HardState, Snapshot
-from kvserver.wal.frame import uvarint
 
 ENTRY_TYPES = tuple(EntryType)
 NORMAL_HEAD = b"\x08\x00"
@@ -35,16 +35,12 @@ class WalMetadata:
 
 
 def encode_metadata(metadata: WalMetadata) -> bytes:
-    return b"\x08%b\x10%b" % (uvarint(metadata.node_id), uvarint(metadata.cluster_id))
+    return b"\x08%b\x10%b" % (varint(metadata.node_id), varint(metadata.cluster_id))
 
 
 def decode_metadata(data: bytes) -> WalMetadata:
     message = legacy_pb2.Metadata.FromString(data)
     return WalMetadata(message.NodeID, message.ClusterID)
-
-
-def encode_hard_state(state: HardState) -> bytes:
-    return b"\x08%b\x10%b\x18%b" % (uvarint(state.term), uvarint(state.vote), uvarint(state.commit))
 
 
 def decode_hard_state(data: bytes) -> HardState:

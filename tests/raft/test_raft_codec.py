@@ -156,6 +156,18 @@ def test_hard_state_is_written_with_its_zeros() -> None:
     assert codec.decode_hard_state(bytes.fromhex("080210011803")) == HardState(2, 1, 3)
 
 
+def test_varint_vectors() -> None:
+    assert [codec.varint(n).hex() for n in (0, 1, 127, 128, 300, 2**32, 2**64 - 1)] == [
+        "00",
+        "01",
+        "7f",
+        "8001",
+        "ac02",
+        "8080808010",
+        "ffffffffffffffffff01",
+    ]
+
+
 def test_entry_of_a_new_leader() -> None:
     """§2: `10021804` from 3.7 on, with the type before."""
     entry = Entry(4, 2, EntryType.NORMAL, b"")

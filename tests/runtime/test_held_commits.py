@@ -94,6 +94,18 @@ def test_the_newest_goes_when_no_entries_come(rig: Rig) -> None:
     assert rig.sent == [commit(2, 9), commit(2, 10)]
 
 
+def test_each_waits_its_own_time(rig: Rig) -> None:
+    """With one write after the other something is held most of the time, and never for long."""
+    assert rig.pass_on(commit(2, 8)) == []
+    rig.loop.move(COMMIT_HELD_SECONDS * 0.75)
+    rig.pass_on(entries(2))
+    assert rig.pass_on(commit(2, 9)) == []
+    rig.loop.move(COMMIT_HELD_SECONDS * 0.25)
+    assert rig.sent == [], "it has only just come"
+    rig.loop.move(COMMIT_HELD_SECONDS * 0.75)
+    assert rig.sent == [commit(2, 9)]
+
+
 def test_whatever_else_there_is_goes_at_once(rig: Rig) -> None:
     others: Sequence[Message] = [
         entries(2),

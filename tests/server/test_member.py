@@ -245,3 +245,21 @@ async def test_defragmentation_waits_for_a_job_that_carries_nothing_new(tmp_path
         storage.flush_now()
         await member.maintenance.Defragment(rpc_pb2.DefragmentRequest())
         assert member.log.find("finished defragment")
+
+
+async def test_a_client_that_does_not_only_write_is_company(tmp_path: Path) -> None:
+    """runtime/company.py: no read waits for a disk that stalls."""
+    async with running(tmp_path) as member:
+        loop = member.server._core.member
+
+        def others() -> int:
+            return loop.company.count_messages() - loop._proposals.taken
+
+        before = others()
+        for _ in range(3):
+            await member.kv.Put(rpc_pb2.PutRequest(key=b"k"))
+        assert others() == before
+        await member.kv.Range(rpc_pb2.RangeRequest(key=b"k", serializable=True))
+        assert others() == before + 1
+        assert (await member.get("/v3/kv/range", "POST"))[0] in {200, 400}
+        assert others() == before + 2

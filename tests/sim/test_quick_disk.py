@@ -48,16 +48,12 @@ def put(scripted: Scripted, size: int = 1, at: str = "") -> None:
     scripted.run(0.5)  # everybody has it
 
 
-def test_only_a_follower_for_which_nobody_waits(
-    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    busy, idle = scripted.followers
-    appends = {p.name: Appends(p, monkeypatch) for p in scripted.cluster.processes()}
+def open_watch(scripted: Scripted, at: str) -> None:
     pipe = StreamPipe(
         scripted.fabric,
         scripted.cluster.loop,
         scripted.client.name,
-        busy.name,
+        at,
         WATCH,
         lambda body: None,
         lambda reason: None,
@@ -65,25 +61,37 @@ def test_only_a_follower_for_which_nobody_waits(
     watch = rpc.WatchRequest(create_request=rpc.WatchCreateRequest(key=b"other"))
     pipe.send(watch.SerializeToString())
     scripted.run(0.1)
+
+
+def test_everybody_for_a_lone_put(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    appends = [Appends(p, monkeypatch) for p in scripted.cluster.processes()]
     put(scripted)
-    leader = appends[scripted.leader.name]
-    assert leader.here == 0 and leader.in_thread
-    assert appends[busy.name].here == 0 and appends[busy.name].in_thread
+    assert [one.here > 0 and one.in_thread == 0 for one in appends] == [True] * 3
+
+
+def test_not_who_has_a_watcher(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    leader, (busy, idle) = scripted.leader, scripted.followers
+    appends = {p.name: Appends(p, monkeypatch) for p in scripted.cluster.processes()}
+    open_watch(scripted, busy.name)
+    open_watch(scripted, leader.name)
+    put(scripted)
+    for watched in (leader, busy):
+        assert appends[watched.name].here == 0 and appends[watched.name].in_thread
     assert appends[idle.name].here and appends[idle.name].in_thread == 0
 
 
-def test_not_while_a_client_of_its_own_writes(
+def test_not_while_a_follower_waits_for_its_clients_write(
     scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, idle = scripted.followers
-    appends = {p.name: Appends(p, monkeypatch) for p in (asked, idle)}
+    appends = {p.name: Appends(p, monkeypatch) for p in scripted.cluster.processes()}
     put(scripted, at=asked.name)
     assert appends[asked.name].in_thread
-    assert appends[idle.name].here and appends[idle.name].in_thread == 0
+    for other in (idle, scripted.leader):
+        assert appends[other.name].here and appends[other.name].in_thread == 0
 
 
 def test_not_a_long_append(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    follower = scripted.followers[0]
-    appends = Appends(follower, monkeypatch)
+    appends = [Appends(p, monkeypatch) for p in scripted.cluster.processes()]
     put(scripted, APPEND_HERE_BYTES_MAX)
-    assert appends.here == 0 and appends.in_thread
+    assert [one.here == 0 and one.in_thread > 0 for one in appends] == [True] * 3

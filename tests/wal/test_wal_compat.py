@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from kvserver.fs import RealFileSystem
+from kvserver.raft.codec import encode_hard_state
 from kvserver.raft.types import EntryType
 from kvserver.snap import Snapshotter, open_at_newest
 from kvserver.wal import Wal, decode_metadata
@@ -23,7 +24,6 @@ from kvserver.wal.payload import (
     decode_entry,
     decode_hard_state,
     decode_snapshot_record,
-    encode_hard_state,
     encode_snapshot_record,
 )
 from kvserver.wal.reader import SegmentReader

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvserver.proto import raft_pb2, record_pb2
+from kvserver.raft.codec import encode_hard_state
 from kvserver.raft.types import ConfState, Entry, EntryType, HardState, Snapshot
 from kvserver.wal.frame import (
     RecordType,
@@ -15,7 +16,6 @@ from kvserver.wal.frame import (
     encode_record,
     frame_length,
     split_length,
-    uvarint,
 )
 from kvserver.wal.payload import (
     SnapshotRecord,
@@ -25,7 +25,6 @@ from kvserver.wal.payload import (
     decode_metadata,
     decode_snapshot,
     decode_snapshot_record,
-    encode_hard_state,
     encode_metadata,
     encode_snapshot,
     encode_snapshot_record,
@@ -99,17 +98,6 @@ def test_a_small_crc_is_encoded_in_fewer_bytes() -> None:
         assert (b"".join(out), chain) == reference_frame(2, reference_entry(entry), before)
         small += chain < 2**28
     assert small > 0
-
-
-def test_varint_vectors() -> None:
-    assert [uvarint(n).hex() for n in (0, 1, 127, 128, 300, 2**64 - 1)] == [
-        "00",
-        "01",
-        "7f",
-        "8001",
-        "ac02",
-        "ffffffffffffffffff01",
-    ]
 
 
 def test_metadata_vector() -> None:

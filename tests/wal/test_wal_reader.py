@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from kvserver.proto import raft_pb2
+from kvserver.raft.codec import encode_hard_state, varint
 from kvserver.raft.types import EntryType, HardState
 from kvserver.wal import WalCorrupt, WalError
-from kvserver.wal.frame import RecordType, encode_record, frame_length, uvarint
-from kvserver.wal.payload import encode_hard_state
+from kvserver.wal.frame import RecordType, encode_record, frame_length
 from kvserver.wal.reader import LogReader, WalContents
 
 HEAD = ((RecordType.CRC, b""), (RecordType.METADATA, b"\x08\x01\x10\x02"))
@@ -117,7 +117,7 @@ RIGHT = image(*HEAD, ROOT, (RecordType.ENTRY, entry_bytes(1)))[len(image(*HEAD, 
         (b"\x08\x02", b"", "unexpected EOF"),
         (b"\x10\x02" + RIGHT, frame_length(4), "unexpected EOF"),
         (b"\x08" + b"\xff" * 12, b"", "unexpected EOF"),
-        (b"\x08\x02\x10\x05\x1a" + uvarint(2**60), b"1234", "unexpected EOF"),
+        (b"\x08\x02\x10\x05\x1a" + varint(2**60), b"1234", "unexpected EOF"),
     ],
 )
 def test_a_length_beyond_the_end(record: bytes, following: bytes, error: str) -> None:
