@@ -126,6 +126,7 @@ class Serving:
         self._tracing = Tracing(config, log) if config.enable_distributed_tracing else None
         methods = list(self._methods(gate, access))
         self.clients = self._client_transport(methods, access, app, limits)
+        member.answered = self.clients.flush
         member.company.count_messages = self.clients.counters.messages_received
         raft = RaftHttp(network, clock)
         raft.receive_snapshot = self._received.receive

@@ -57,6 +57,10 @@ Plan = Callable[[Ready], Iterable[Step]]
 """`plan_ready`, or the simulator's, which may end the member between any two steps."""
 
 
+def _nothing() -> None:
+    """Nobody is to be told."""
+
+
 class MemberLoop:
     """A running member. Owner: the loop."""
 
@@ -160,6 +164,8 @@ class MemberLoop:
         self._plan = plan
         self._log = log
         self._nospace_raised = False
+        self.answered: Callable[[], None] = _nothing
+        """Told at the end of each turn: nobody is answered any more in it."""
         self._duties: dict[type, Callable[[Any], None]] = {
             AppendEntries: self._append_entries,
             ApplyEntries: self._apply_entries,
@@ -214,6 +220,7 @@ class MemberLoop:
         if self._read_queue.has_waiting and self.leader:
             self._reads.ask(self._proposals.now)
         self.run_ready()
+        self.answered()
 
     # -- other members
 

@@ -12,6 +12,7 @@ from kvserver.transport.errors import INTERNAL, RpcError
 from kvserver.transport.head import HeadFactory
 from kvserver.transport.http_message import HttpRequest, HttpResponse
 from kvserver.transport.limits import TransportLimits
+from kvserver.transport.outbox import Outbox
 
 Log = Callable[[str, str, dict[str, Any]], None]
 """(level, message, fields)"""
@@ -48,6 +49,7 @@ class Endpoint:
         "limits",
         "log",
         "loop",
+        "outbox",
         "serve_grpc",
         "wants_body_stream",
         "websocket_refusal",
@@ -59,6 +61,7 @@ class Endpoint:
         loop: asyncio.AbstractEventLoop,
         limits: TransportLimits,
         counters: Counters,
+        outbox: Outbox,
         wheel: DeadlineWheel,
         heads: HeadFactory,
         http_handler: HttpHandler | None,
@@ -72,6 +75,7 @@ class Endpoint:
         self.loop = loop
         self.limits = limits
         self.counters = counters
+        self.outbox = outbox
         self.wheel = wheel
         self.heads = heads
         self.http_handler = http_handler

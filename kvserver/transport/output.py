@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from kvserver.transport import frames, header_blocks
 from kvserver.transport.counters import Counters
 from kvserver.transport.limits import TransportLimits
+from kvserver.transport.outbox import Outbox
 
 if TYPE_CHECKING:
     from kvserver.transport.http2_stream import Http2Stream
@@ -42,9 +43,14 @@ class Output:
     """Base of the connection; knows streams only as queues."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, limits: TransportLimits, counters: Counters
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: TransportLimits,
+        counters: Counters,
+        outbox: Outbox,
     ) -> None:
         self.loop = loop
+        self._outbox = outbox
         self.limits = limits
         self.counters = counters
         self.transport: asyncio.Transport | None = None
@@ -74,7 +80,7 @@ class Output:
         self._out_bytes += len(data)
         if not self._flush_due:
             self._flush_due = True
-            self.loop.call_soon(self.flush)
+            self._outbox.add(self)
 
     def emit_headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
         if self._table_update_due:
@@ -128,7 +134,7 @@ class Output:
         self.output_seen = True
         if not self._flush_due:
             self._flush_due = True
-            self.loop.call_soon(self.flush)
+            self._outbox.add(self)
         return True
 
     def emit_message(self, stream: Http2Stream, body: bytes) -> bool:
@@ -152,7 +158,7 @@ class Output:
         self.output_seen = True
         if not self._flush_due:
             self._flush_due = True
-            self.loop.call_soon(self.flush)
+            self._outbox.add(self)
         return True
 
     def emit_messages(self, stream: Http2Stream, bodies: list[bytes]) -> bool:

@@ -23,6 +23,7 @@ from kvserver.transport.endpoint import (
 from kvserver.transport.head import HeadFactory
 from kvserver.transport.limits import TransportLimits
 from kvserver.transport.method import Method
+from kvserver.transport.outbox import Outbox
 from kvserver.transport.slow_calls import SlowCalls, Tell
 from kvserver.transport.tls import TlsSource
 
@@ -63,12 +64,18 @@ class Server:
         self._kind = kind
         self._websocket_refusal = websocket_refusal
         self._wheel: DeadlineWheel | None = None
+        self._outbox: Outbox | None = None
         self._listeners: list[asyncio.Server] = []
         self._socket_files: list[str] = []
         self._endpoints: list[Endpoint] = []
         self._changed: asyncio.Event | None = None
         self._slow: tuple[float, Tell] | None = None
         self._slow_calls: SlowCalls | None = None
+
+    def flush(self) -> None:
+        """What is answered by now leaves at once: no more comes in this turn."""
+        if self._outbox is not None:
+            self._outbox.flush()
 
     @property
     def open_streams(self) -> int:
@@ -175,8 +182,9 @@ class Server:
         serve_grpc: bool,
         serve_http: bool,
     ) -> Endpoint:
-        if self._wheel is None:
+        if self._wheel is None or self._outbox is None:
             self._wheel = DeadlineWheel(loop)
+            self._outbox = Outbox(loop)
             if self._slow is not None:
                 self._slow_calls = SlowCalls(loop, lambda: self._endpoints, *self._slow)
                 self._slow_calls.start()
@@ -191,6 +199,7 @@ class Server:
             loop,
             self._limits,
             self.counters,
+            self._outbox,
             self._wheel,
             heads,
             self._http_handler if serve_http else None,

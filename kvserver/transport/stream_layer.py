@@ -42,7 +42,7 @@ class StreamLayer(Output):
     streams: dict[int, Http2Stream]
 
     def __init__(self, endpoint: Endpoint, transport: asyncio.Transport) -> None:
-        super().__init__(endpoint.loop, endpoint.limits, endpoint.counters)
+        super().__init__(endpoint.loop, endpoint.limits, endpoint.counters, endpoint.outbox)
         self.endpoint = endpoint
         self.transport = transport
         self.peer = peer_of(transport)
