@@ -48,7 +48,7 @@ STATES: dict[type[ClusterError], tuple[str, int, str]] = {
     FateUnknown: (
         "It is not known whether this was written",
         504,
-        "The write was sent and no answer came. Look at the key before sending it again.",
+        "The write was sent and no answer came. Look at what is there before sending it again.",
     ),
     ClusterError: (
         "The cluster refused",

@@ -134,7 +134,7 @@ def plan_add(
     taken = {url: member.label for member in members for url in member.peer_urls}
     used = [f"{url} is {taken[url]}'s" for url in urls if url in taken]
     checks = [
-        _has_leader(health),
+        *_leadership(health),
         Check(
             before.survives >= 0,
             "A quorum of the voters answers" if before.survives >= 0 else _short(before),
@@ -185,7 +185,7 @@ def plan_promote(health: Health, row: Row) -> Plan:
     after = Quorum(before.voters + 1, before.up + is_up)
     share = _synced_percent(health, row)
     checks = (
-        _has_leader(health),
+        *_leadership(health),
         Check(row.member.is_learner, f"{row.member.label} is a learner"),
         Check(
             is_up, f"{row.member.label} answers" if is_up else f"{row.member.label} is {row.state}"
@@ -212,7 +212,7 @@ def plan_remove(health: Health, row: Row) -> Plan:
         if other.member.id != member.id and not other.member.is_learner and not other.member.status
     ]
     checks = [
-        _has_leader(health),
+        *_leadership(health),
         Check(
             before.survives >= 0,
             "A quorum of the voters answers" if before.survives >= 0 else _short(before),
@@ -239,7 +239,7 @@ def plan_remove(health: Health, row: Row) -> Plan:
                 "still helps",
             )
         )
-    if row.is_leader and len(health.rows) > 1:
+    if row.is_leader and is_up and len(health.rows) > 1:
         checks.append(
             Check(
                 False,
@@ -263,7 +263,7 @@ def plan_update(health: Health, row: Row, members: Sequence[Member], urls: Seque
     taken = {url: m.label for m in members if m.id != row.member.id for url in m.peer_urls}
     used = [f"{url} is {taken[url]}'s" for url in urls if url in taken]
     checks = (
-        _has_leader(health),
+        *_leadership(health),
         Check(not used, "The addresses are nobody else's" if not used else "; ".join(used)),
     )
     points = (
@@ -278,7 +278,7 @@ def plan_move(health: Health, row: Row) -> Plan:
     member = row.member
     leader = health.leader
     checks = (
-        _has_leader(health),
+        *_leadership(health),
         Check(not row.is_leader, f"{member.label} does not lead yet"),
         Check(not member.is_learner, f"{member.label} is a voter"),
         Check(
@@ -295,8 +295,18 @@ def plan_move(health: Health, row: Row) -> Plan:
     return Plan(before, before, checks, points)
 
 
-def _has_leader(health: Health) -> Check:
-    return Check(health.leader is not None, "There is a leader")
+def _leadership(health: Health) -> list[Check]:
+    """What is sent to a leader that has just died is lost, and the others name it until they have
+    elected another one. That the console cannot reach it need not mean that they cannot."""
+    leader = health.leader
+    checks = [Check(leader is not None, "There is a leader")]
+    if leader is not None and leader.status is None:
+        words = (
+            f"{leader.label} leads and does not answer: if it has died, the others elect another "
+            "within seconds, and what is sent before may be lost"
+        )
+        checks.append(Check(False, words, is_required=False))
+    return checks
 
 
 def _short(quorum: Quorum) -> str:

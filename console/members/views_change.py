@@ -16,7 +16,7 @@ from django.urls import reverse
 
 from console.access import allow
 from console.audit.record import Outcome, etcdctl_for, recorded
-from console.gateway import ClusterError, membership
+from console.gateway import ClusterError, FateUnknown, membership
 from console.keys.addresses import query_url
 from console.maintenance.ritual import WRONG_NAME, is_confirmed
 from console.members import forms
@@ -34,6 +34,10 @@ from console.overview.sampler import sampler
 from console.roles import Role
 
 NOT_MET = "Nothing was changed: a check is not met."
+NOT_KNOWN = (
+    "It is not known whether this was done: it was sent, and no answer came ({}). Look at the "
+    "members before you send it again."
+)
 NO_REASON = "A reason is needed: it stands in the audit."
 
 
@@ -251,6 +255,9 @@ class Page:
                 response = act()
                 audit.outcome = Outcome.DONE
                 return response
+        except FateUnknown as error:
+            self._errors["checks"] = NOT_KNOWN.format(error.code)
+            return self._show(status=504)
         except ClusterError as error:
             if type(error) is not ClusterError:
                 raise
@@ -260,10 +267,12 @@ class Page:
         finally:
             sampler.forget(request.cluster)
 
-    def _show(self) -> HttpResponse:
+    def _show(self, status: int = 422) -> HttpResponse:
         context = self._context | {
             "errors": self._errors,
             "confirm_error": self._errors.get("confirm", ""),
         }
-        status = 422 if self._errors and self._request.method == "POST" else 200
-        return render(self._request, "members/change.html", context, status=status)
+        is_refused = bool(self._errors) and self._request.method == "POST"
+        return render(
+            self._request, "members/change.html", context, status=status if is_refused else 200
+        )

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client as Browser
 from django.urls import reverse
 
-from console.gateway import clients
+from console.gateway import FateUnknown, clients
 from console.models import AuditRow, Cluster
 from console.roles import Role
 from kvserver.client import CallFailed
@@ -220,6 +220,22 @@ def test_a_refusal_of_the_server_is_shown_as_one(as_operator, three, monkeypatch
         sampler_forgets()
         as_operator.post(page("remove_member"), {"member": number, "reason": "test"})
     assert number not in ids(three).values()
+
+
+def test_a_change_of_unknown_fate_is_told_on_its_plan(as_operator, three, monkeypatch) -> None:
+    """The leader died with it: nobody knows, and nobody is told to send it again."""
+
+    def no_answer(*_: object) -> None:
+        raise FateUnknown("UNAVAILABLE", "etcdserver: request timed out", "h:1")
+
+    monkeypatch.setattr("console.members.views_change.membership.remove", no_answer)
+    follower = next(n for name, n in ids(three).items() if name != leader_name(three))
+    answer = as_operator.post(page("remove_member"), {"member": follower, "reason": "it is old"})
+    assert answer.status_code == 504
+    assert "It is not known whether this was done" in answer.text
+    assert "it is old" in answer.text, "what was typed is kept"
+    assert audit()[-1] == ("remove member", "sent")
+    assert follower in ids(three).values()
 
 
 def test_bad_input_is_told(as_operator, three) -> None:

@@ -140,6 +140,22 @@ def test_the_dead_go_before_the_living() -> None:
     ]
 
 
+def test_a_leader_that_does_not_answer_may_be_dead() -> None:
+    """The others name it until they have elected another one: what is sent to it is lost."""
+    found = health(member(1, up=False), member(2), member(3))
+    for plan in (
+        plan_remove(found, row(found, 1)),
+        plan_add(found, [], ["http://h4:2380"], as_voter=False),
+    ):
+        advice = [check.words for check in plan.checks if not check.is_met]
+        assert [words.partition(":")[0] for words in advice] == ["m1 leads and does not answer"]
+        assert plan.is_ready, (
+            "that the console cannot reach it need not mean that the others cannot"
+        )
+    follower_down = health(member(1), member(2, up=False), member(3))
+    assert all(check.is_met for check in plan_remove(follower_down, row(follower_down, 2)).checks)
+
+
 def test_the_last_voter_stays() -> None:
     found = health(member(1), member(2, learner=True))
     assert unmet(plan_remove(found, row(found, 1))) == ["It is the last voter: nobody is left"]
