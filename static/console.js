@@ -74,11 +74,27 @@
   document.addEventListener("htmx:load", (event) => reveal(event.detail.elt));
 
   // --- a live region that is swapped keeps the focus and what is unfolded -----------------------
-  // htmx itself keeps the focus in a swap of its own, not in what comes over a socket.
+  // htmx itself keeps the focus in a swap of its own if the element has an id, and not in what comes
+  // over a socket. What has none is known by what it is, where it leads and what it says.
+  const STOPS = "a[href], button, summary, [tabindex]";
+  const looks = (element) =>
+    [element.tagName, element.getAttribute("href"), element.ariaLabel ?? element.textContent].join("\n");
   let held = null;
   function hold() {
     const focused = document.activeElement;
-    held = { focused: focused && focused.id, open: all("main details[open][id]").map((each) => each.id) };
+    held = {
+      find: focused && focused !== document.body && finder(focused),
+      open: all("main details[open][id]").map((each) => each.id),
+    };
+  }
+  function finder(focused) {
+    if (focused.id) return () => document.getElementById(focused.id);
+    const said = looks(focused);
+    const around = focused.parentElement?.closest("[id]")?.id;
+    return () => {
+      const stops = all(STOPS, document.getElementById(around) ?? document);
+      return stops.find((each) => looks(each) === said);
+    };
   }
   function restore() {
     if (!held) return;
@@ -86,9 +102,9 @@
       const details = document.getElementById(id);
       if (details) details.open = true;
     });
-    const focused = held.focused && document.getElementById(held.focused);
-    if (focused && document.activeElement === document.body) focused.focus({ preventScroll: true });
+    const was = held.find;
     held = null;
+    if (was && document.activeElement === document.body) was()?.focus({ preventScroll: true });
   }
   for (const before of ["htmx:beforeSwap", "htmx:wsBeforeMessage"]) document.addEventListener(before, hold);
   for (const after of ["htmx:afterSwap", "htmx:wsAfterMessage"]) document.addEventListener(after, restore);
@@ -107,7 +123,8 @@
     });
     form.closest("details").open = false;
     const body = new URLSearchParams(new FormData(form, event.submitter));
-    await fetch(form.action, { method: "POST", body, redirect: "manual" });
+    // It is sent though the page is left at once; lost, the next page has the theme of before.
+    await fetch(form.action, { method: "POST", body, redirect: "manual", keepalive: true }).catch(() => {});
   });
 
   // --- countdowns ------------------------------------------------------------------------------
@@ -160,7 +177,7 @@
   });
 
   // --- keyboard ----------------------------------------------------------------------------------
-  let going = 0;
+  let going = -Infinity;
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") {
       const open = document.querySelector("details.menu[open]");
@@ -172,8 +189,9 @@
     }
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
     if (document.querySelector("dialog[open]")) return;
-    if (Date.now() - going < 1200) {
-      going = 0;
+    // By when a key was pressed: a page that was busy hears both late.
+    if (event.timeStamp - going < 1200) {
+      going = -Infinity;
       const entry = document.querySelector(`[data-go="${CSS.escape(event.key)}"]`);
       if (entry) {
         event.preventDefault();
@@ -182,7 +200,7 @@
       return;
     }
     if (event.key === "g") {
-      going = Date.now();
+      going = event.timeStamp;
       return;
     }
     // What the page is about comes before its frame.

@@ -37,6 +37,7 @@
   async function open(item) {
     if (item.getAttribute("aria-expanded") !== "false") return;
     let rows = group(item);
+    if (item.matches(".busy")) return;  // asked for already
     if (!rows) {
       rows = document.createElement("ul");
       rows.setAttribute("role", "group");

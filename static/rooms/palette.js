@@ -11,13 +11,14 @@
   const options = () => [...list.querySelectorAll('a[role="option"]')];
   const active = () => list.querySelector('[aria-selected="true"]');
   let moved = false;
+  let entered = false;
 
   // --- palette ---------------------------------------------------------------------------------
   function open() {
     if (document.querySelector("dialog[open]")) return;
     palette.showModal();
     input.value = "";
-    moved = false;
+    moved = entered = false;
     htmx.trigger(input, "palette");
   }
 
@@ -34,14 +35,21 @@
     option.scrollIntoView({ block: "nearest" });
   }
 
+  // What is listed was found for what is typed, not for the beginning of it.
+  const isAnswer = () => list.querySelector("[data-of]")?.dataset.of === input.value;
+  const isBusy = () => !isAnswer() || (!active() && list.querySelector('[aria-busy="true"]'));
+
   new MutationObserver(() => {
     // What somebody has moved to stays when keys arrive below it.
     choose((moved && active()) || options()[0]);
     const count = options().length;
     document.getElementById("palette-said").textContent =
       `${count} place${count === 1 ? "" : "s"}`;
+    if (!entered || isBusy()) return;
+    entered = false;
+    active()?.click();
   }).observe(list, { childList: true, subtree: true });
-  input.addEventListener("input", () => { moved = false; });
+  input.addEventListener("input", () => { moved = entered = false; });
   input.addEventListener("keydown", (event) => {
     const all = options();
     const at = all.indexOf(active());
@@ -55,6 +63,10 @@
       event.preventDefault();
       moved = true;
       choose(all[to]);
+    } else if (event.key === "Enter" && isBusy() && !entered) {
+      event.preventDefault();
+      // Who types faster than is answered gets what was typed. A second Enter sends the form.
+      entered = true;
     } else if (event.key === "Enter" && active()) {
       event.preventDefault();
       active().click();
