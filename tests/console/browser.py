@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,7 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import axe_core_python
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, expect
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    Page,
+    Playwright,
+    expect,
+)
+
+from tests.support.servers_proc import wait_until
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
@@ -25,8 +37,26 @@ ARGUMENTS = [
 AXE = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 
 
-WAIT_MS = 20_000
+WAIT_MS = 60_000
 """For what a page is expected to come to: an upper bound, also of a busy machine."""
+
+READY = """{
+  // Until its scripts have run a page is the one without scripts, which tests of its own look at.
+  const veil = new CSSStyleSheet();
+  veil.replaceSync("html { pointer-events: none }");
+  document.adoptedStyleSheets = [veil];
+  const lift = () => { document.adoptedStyleSheets = []; };
+  if (document.readyState === "complete") lift();
+  else addEventListener("load", lift);
+}"""
+"""What is clicked before that waits: a link to a dialog would lead to a page."""
+
+AT_REST = """document.getAnimations()
+  .filter(each => each.effect.getComputedTiming().endTime !== Infinity)
+  .forEach(each => each.finish())"""
+"""Half on its way a thing has the contrast of nothing that anybody designed."""
+
+CHORD_SECONDS = 0.05
 
 
 def launch(playwright: Playwright) -> Browser:
@@ -53,6 +83,57 @@ class Visit:
         if message.type == "error" and not replaced:
             self.complaints.append(message.text)
 
+    def settle(self) -> None:
+        """Scripts have run, and what is to have the focus at first has it: the browser gives it
+        with a frame after the load."""
+        while True:
+            self.page.wait_for_load_state()
+            try:
+                self.page.evaluate("new Promise(requestAnimationFrame)")
+                return
+            except Error as error:  # the page of before, which was on its way out
+                if "context was destroyed" not in error.message:
+                    raise
+
+    def press(self, *keys: str) -> None:
+        """A page hears keys when its scripts have run, which is after it is seen."""
+        self.settle()
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def chord(self, first: str, second: str) -> None:
+        """Two letters, one right after the other as a hand presses them: how long the page was
+        busy between them is none of the hand's doing."""
+        self.settle()
+        hand = self.page.context.new_cdp_session(self.page)
+        at = time.time() - 2 * CHORD_SECONDS
+        for number, letter in enumerate((first, second)):
+            key = {"key": letter, "code": f"Key{letter.upper()}", "timestamp": at}
+            key["windowsVirtualKeyCode"] = ord(letter.upper())
+            hand.send("Input.dispatchKeyEvent", {"type": "keyDown", "text": letter, **key})
+            if not number:  # the page of the second may be gone before it is let go
+                hand.send("Input.dispatchKeyEvent", {"type": "keyUp", **key})
+            at += CHORD_SECONDS
+        hand.detach()
+
+    def look_until(self, selector: str, text: str) -> None:
+        """What asks every member waits for them so long and no longer, and says who was silent: a
+        person looks again."""
+        said = self.page.locator(selector)
+
+        def is_said() -> bool:
+            if text in said.inner_text():
+                return True
+            self.page.reload()
+            return False
+
+        wait_until(is_said, WAIT_MS / 1000, f"{text!r} in {selector}")
+
+    def forgive(self, expected: str) -> None:
+        """Answers that a test asks for, and which the browser itself reports as failed loads."""
+        is_expected = re.compile(expected).search
+        self.complaints = [text for text in self.complaints if not is_expected(text)]
+
     def assert_quiet(self) -> None:
         """No console error, no uncaught exception, no violation of the policy."""
         assert self.complaints == []
@@ -60,6 +141,8 @@ class Visit:
     def assert_accessible(self, only: str | None = None) -> None:
         """Zero axe violations, of one rule or of all. Evaluated over the debugging protocol,
         which no policy binds."""
+        self.settle()
+        self.page.evaluate(AT_REST)
         if not self.page.evaluate("!!window.axe"):
             self.page.evaluate(AXE)
         options = {"runOnly": [only]} if only else {}
@@ -92,8 +175,11 @@ def sign_in(browser: Browser, base: str, password: str) -> Any:
 
 @contextmanager
 def visit(browser: Browser, base: str, **options: Any) -> Iterator[Visit]:
-    context: BrowserContext = browser.new_context(**options)
+    """Motion is reduced unless a test wants it."""
+    context: BrowserContext = browser.new_context(**{"reduced_motion": "reduce", **options})
     context.set_default_timeout(WAIT_MS)
+    if options.get("java_script_enabled", True):
+        context.add_init_script(READY)
     page = context.new_page()
     one = Visit(page, base)
     page.on("console", lambda message: one.hear(message))

@@ -24,6 +24,21 @@ from tests.console.serving import Served
 from tests.support.servers import Server, kinds, running
 
 CALL_SECONDS_MAX = 30.0
+BOUNDS = (
+    "gateway.events.HISTORY_SECONDS",
+    "gateway.lens.LENS_SECONDS_MAX",
+    "gateway.looks.STATUS_SECONDS",
+    "gateway.reader.READ_SECONDS",
+    "gateway.reader.STATUS_SECONDS",
+    "gateway.writer.WRITE_SECONDS",
+    "keys.views_tree.LEVEL_SECONDS_MAX",
+    "maintenance.views_compact.PREVIEW_SECONDS",
+    "overview.sampler.LEADER_SECONDS",
+    "overview.views.PATIENCE_SECONDS",
+    "users.own.COUNT_SECONDS_MAX",
+)
+"""For how long at most a page asks before it says that it could not."""
+
 SLOW_MACHINE = [HealthCheck.too_slow]
 """For `settings` of hypothesis: how fast examples are made says something of the machine only."""
 
@@ -83,8 +98,8 @@ def quick(settings) -> None:
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine is: a page under test shows what its cluster says."""
-    monkeypatch.setattr("console.overview.views.PATIENCE_SECONDS", 60.0)
-    monkeypatch.setattr("console.overview.sampler.LEADER_SECONDS", 60.0)
+    for bound in BOUNDS:
+        monkeypatch.setattr(f"console.{bound}", CALL_SECONDS_MAX)
 
 
 @pytest.fixture

@@ -55,13 +55,10 @@ class Keyboard:
         self.at.open(path)
 
     def press(self, *keys: str) -> None:
-        """A page hears keys when its scripts have run, which is after it is seen."""
-        self.page.wait_for_load_state()
-        for key in keys:
-            self.page.keyboard.press(key)
+        self.at.press(*keys)
 
     def go(self, letter: str, title: str) -> None:
-        self.press("g", letter)
+        self.at.chord("g", letter)
         expect(self.page.locator("h1")).to_have_text(title)
 
     def type(self, text: str) -> None:
@@ -71,7 +68,7 @@ class Keyboard:
         self, role: Any, name: str, *, within: Locator | None = None, exact: bool = False
     ) -> None:
         """Tab, or Shift and Tab, until the one element with this role and name has the focus."""
-        self.page.wait_for_load_state()
+        self.at.settle()
         target = (within or self.page).get_by_role(role, name=name, exact=exact)
         expect(target).to_have_count(1)
         self._tab_to(target, name)
@@ -152,7 +149,7 @@ class Keyboard:
 @contextmanager
 def hands(browser: Browser, base: str, state: Any = None) -> Iterator[Keyboard]:
     """The dark theme: tests by mouse look at the light one."""
-    options = {"color_scheme": "dark", "reduced_motion": "reduce"}
+    options = {"color_scheme": "dark"}
     if state is not None:
         options["storage_state"] = state
     with visit(browser, base, **options) as one:

@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.support.servers import ROOT, Server, free_ports
 
 SECONDS_MAX = 120.0
+START_ATTEMPTS_MAX = 3
 
 
 class Served:
@@ -26,13 +27,19 @@ class Served:
     ) -> None:
         self.data_dir = data_dir
         self.client_port, self.peer_port, self.console_port = free_ports(3)
-        self.base = f"http://127.0.0.1:{self.console_port}"
-        self.client_url = f"http://127.0.0.1:{self.client_port}"
         self.password: str | None = None
         self._member = " ".join(member)
         self._flags = list(flags)
         self._log = data_dir.with_name("serve.log")
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.console_port}"
+
+    @property
+    def client_url(self) -> str:
+        return f"http://127.0.0.1:{self.client_port}"
 
     def spawn(self) -> None:
         ports = [
@@ -49,9 +56,19 @@ class Served:
             )
 
     def start(self) -> None:
-        """Spawn and return when the address is printed, which is when it is served."""
-        self.spawn()
-        self.wait_until(lambda: "Ctrl-C stops it." in self.output())
+        """Spawn and return when the address is printed, which is when it is served. A port that
+        somebody else was quicker to take is told before anything is made: then others are tried."""
+        for attempt in range(START_ATTEMPTS_MAX):
+            self.spawn()
+            try:
+                self.wait_until(lambda: "Ctrl-C stops it." in self.output())
+                break
+            except BaseException:
+                self.kill()
+                is_taken = " is in use" in self.output() and not self.data_dir.exists()
+                if not is_taken or attempt == START_ATTEMPTS_MAX - 1:
+                    raise
+                self.client_port, self.peer_port, self.console_port = free_ports(3)
         found = re.search(r"with the password\s+(\S+)", self.output())
         self.password = found[1] if found else None
 

@@ -72,7 +72,7 @@ def test_two_versions_are_compared_by_mouse(at: Visit, versions) -> None:
 def test_a_version_is_put_back_by_keyboard_and_undone(at: Visit, behind, versions) -> None:  # noqa: F811
     at.open("/c/local/key?key=/history/<b>key")
     page = at.page
-    page.keyboard.press("h")
+    at.press("h")
     expect(page).to_have_url(re.compile("key/history"))
     page.get_by_label(f"Put back revision {versions[0]}").focus()
     page.keyboard.press("Enter")
@@ -88,8 +88,7 @@ def test_a_version_is_put_back_by_keyboard_and_undone(at: Visit, behind, version
 def test_a_deleted_key_is_found_and_put_back(at: Visit, behind, versions) -> None:  # noqa: F811
     at.open("/c/local/keys")
     page = at.page
-    page.keyboard.press("g")
-    page.keyboard.press("h")
+    at.chord("g", "h")
     expect(page).to_have_url(re.compile("/history$"))
     page.get_by_role("link", name="Deleted keys").click()
     page.get_by_label("Put back /history/gone").click()
@@ -101,7 +100,7 @@ def test_a_deleted_key_is_found_and_put_back(at: Visit, behind, versions) -> Non
 def test_from_revision_to_revision_by_keyboard(at: Visit, versions) -> None:
     at.open(f"/c/local/revision/{versions[1]}")
     page = at.page
-    page.keyboard.press("[")
+    at.press("[")
     expect(page).to_have_url(re.compile(f"/revision/{versions[0]}$"))
-    page.keyboard.press("]")
+    at.press("]")
     expect(page).to_have_url(re.compile(f"/revision/{versions[1]}$"))

@@ -101,7 +101,7 @@ def test_the_tree_by_keyboard(at: Visit, keys: Store) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_be_focused()
     expect(page.locator("h1")).to_have_text("/tree/z")
-    page.keyboard.press("e")  # the letters of the page again
+    at.press("e")  # the letters of the page again
     expect(page.get_by_label("Value")).to_have_value("last")
 
 
@@ -185,7 +185,7 @@ def test_a_search_runs_to_the_end_and_stops(at: Visit, keys: Store) -> None:
             keys.put_all({b"/many/%05d" % n: b"v" for n in range(start, start + 100)})
     page = at.page
     at.open("/c/local/keys?prefix=/many/")
-    page.keyboard.press("s")
+    at.press("s")
     page.get_by_label("Text").fill("0999")
     page.keyboard.press("Enter")
     # A step is bounded in time too: a busy machine comes less far.

@@ -37,9 +37,10 @@ def test_the_charts_fill_by_themselves(served: Served) -> None:
             one.open("/")
             page.get_by_role("link", name="Overview").first.click()
             page.get_by_role("link", name="Over time").click()
-            # Sampled every ten seconds, and polled as often.
-            expect(page.locator("figure.chart")).to_have_count(6, timeout=45_000)
-            expect(page.locator(".chart .line").first).to_have_attribute("d", re.compile("^M"))
+            # Sampled every ten seconds, and polled as often; a line takes two looks.
+            expect(page.locator("figure.chart")).to_have_count(6, timeout=120_000)
+            line = page.locator(".chart .line").first
+            expect(line).to_have_attribute("d", re.compile("^M"), timeout=120_000)
             for scheme, width in (("dark", 1280), ("light", 390), ("light", 1280)):
                 page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
                 page.set_viewport_size({"width": width, "height": 844})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.console.browser import Visit, visit
 from tests.console.serving import Served
@@ -16,10 +16,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 ACTIVE = '#palette-list [aria-selected="true"]'
 
 
-def press(page: Page, key: str) -> None:
-    """A page hears keys when its scripts have run, which is after it is seen."""
-    page.wait_for_load_state()
-    page.keyboard.press(key)
+def ask(at: Visit, text: str) -> None:
+    """Typed into the open palette; all of the answer to it is there. The list of a part of it may
+    look the same, and is replaced when somebody has moved in it already."""
+    at.page.keyboard.type(text)
+    expect(at.page.locator("#palette-list [data-of]")).to_have_attribute("data-of", text)
+    expect(at.page.locator("#palette-list [aria-busy]")).to_have_count(0)
 
 
 def active(page: Page) -> str:
@@ -38,9 +40,9 @@ def test_the_palette_opens_on_every_page(
 ) -> None:
     with visit(chromium, served.base, storage_state=signed_in) as one:
         one.open(path)
-        press(one.page, "Control+k")
+        one.press("Control+k")
         expect(one.page.locator(ACTIVE)).to_contain_text("Keys")
-        press(one.page, "Escape")
+        one.press("Escape")
         expect(one.page.locator("#palette")).not_to_be_visible()
         assert [text for text in one.complaints if "404" not in text] == []
 
@@ -48,33 +50,52 @@ def test_the_palette_opens_on_every_page(
 def test_a_key_is_reached_by_keyboard_alone(at: Visit) -> None:
     at.open("/c/local")
     page = at.page
-    press(page, "Control+k")
-    page.keyboard.type("/app/")
+    at.press("Control+k")
+    ask(at, "/app/")
     expect(page.locator(ACTIVE)).to_have_text("/app/config")
     at.assert_accessible()
-    press(page, "ArrowDown")
+    at.press("ArrowDown")
     assert active(page) == "/app/flags"
-    press(page, "ArrowUp")
-    press(page, "ArrowUp")
+    at.press("ArrowUp")
+    at.press("ArrowUp")
     assert active(page) == "All 3 keys that begin with /app/"
-    press(page, "ArrowDown")
+    at.press("ArrowDown")
     assert active(page) == "/app/config"
-    press(page, "Enter")
+    at.press("Enter")
     expect(page).to_have_url(re.compile(r"/c/local/key\?key=/app/config$"))
-    press(page, "Control+k")
-    page.keyboard.type("rev 3")
+    at.press("Control+k")
+    ask(at, "rev 3")
     expect(page.locator(ACTIVE)).to_contain_text("Revision 3")
-    press(page, "Enter")
+    at.press("Enter")
     expect(page.locator("h1")).to_contain_text("Revision 3")
+
+
+def test_who_types_faster_than_is_answered_goes_where_it_was_typed(at: Visit) -> None:
+    """Enter does not take what was found for a part of it."""
+    page = at.page
+    at.open("/c/local")
+    at.press("Control+k")
+    expect(page.locator(ACTIVE)).to_contain_text("Keys")
+    held: list[Route] = []
+    is_held = [True]
+    asked = "**/go*q=%2Fapp%2Fconfig*"
+    page.route(asked, lambda one: held.append(one) if is_held else one.continue_())
+    with page.expect_request(asked):
+        page.keyboard.type("/app/config")
+    at.press("Enter")
+    is_held.clear()
+    for route in held:
+        route.continue_()
+    expect(page.locator("h1")).to_have_text("/app/config")
 
 
 def test_hostile_keys_are_found_and_opened(at: Visit) -> None:
     at.open("/c/local")
     page = at.page
-    press(page, "Control+k")
-    page.keyboard.type("/hostile/<script>")
+    at.press("Control+k")
+    ask(at, "/hostile/<script>")
     expect(page.locator(ACTIVE)).to_contain_text("<script>document.title")
-    press(page, "Enter")
+    at.press("Enter")
     expect(page.locator("h1")).to_contain_text("<script>")
     assert page.title() != "owned"
 
@@ -102,16 +123,16 @@ def test_the_palette_by_mouse_and_without_scripts(
 def test_the_sheet_lists_what_the_page_has(at: Visit) -> None:
     page = at.page
     at.open("/c/local/key?key=/app/config")
-    press(page, "?")
+    at.press("?")
     lines = page.locator("#shortcuts dl > div")
     expect(lines.filter(has_text="History").first).to_contain_text("h")
     expect(lines.filter(has_text="Edit")).to_have_count(1)
     expect(lines.filter(has_text="Pause")).to_have_count(0)
     at.assert_accessible()
-    press(page, "Escape")
+    at.press("Escape")
     expect(page.locator("#shortcuts")).not_to_be_visible()
     at.open("/c/local/watch")
-    press(page, "?")
+    at.press("?")
     expect(lines.filter(has_text="Pause")).to_have_count(1)
     expect(lines.filter(has_text="Edit")).to_have_count(0)
 
@@ -122,7 +143,7 @@ def test_the_help_says_what_the_page_is(at: Visit) -> None:
     page.get_by_label("Help: what is this page?").click()
     expect(page.locator(".help-pop")).to_contain_text("A lease is a countdown")
     at.assert_accessible()
-    press(page, "Escape")
+    at.press("Escape")
     expect(page.locator(".help-pop")).not_to_be_visible()
 
 
@@ -131,27 +152,26 @@ def test_letters_and_brackets_lead_on(at: Visit, behind) -> None:  # noqa: F811
     for value in (b"1", b"2", b"3"):
         behind.put(b"/steps/key", value)
     at.open("/c/local/key?key=/steps/key")
-    press(page, "[")
+    at.press("[")
     expect(page.locator("pre.value")).to_have_text("2")
-    press(page, "[")
+    at.press("[")
     expect(page.locator("pre.value")).to_have_text("1")
-    press(page, "]")
+    at.press("]")
     expect(page.locator("pre.value")).to_have_text("3")
-    press(page, "d")
+    at.press("d")
     expect(page.locator("#compare .diff .add")).to_contain_text("3")
-    press(page, "h")
+    at.press("h")
     expect(page.locator("#compare")).to_have_count(0)
-    press(page, "d")
+    at.press("d")
     expect(page.locator("#compare .diff .add")).to_contain_text("3")
-    press(page, "[")
+    at.press("[")
     expect(page.locator("#compare .diff .add")).to_contain_text("2")
-    press(page, "]")
+    at.press("]")
     expect(page.locator("#compare .diff .add")).to_contain_text("3")
-    press(page, "w")
+    at.press("w")
     expect(page).to_have_url(re.compile(r"/watch\?key="))
     for letter, title in (("k", "Keys"), ("l", "Leases"), ("o", "Overview"), ("a", "Audit")):
-        press(page, "g")
-        press(page, letter)
+        at.chord("g", letter)
         expect(page.locator("h1")).to_have_text(title)
 
 
@@ -175,6 +195,7 @@ def test_a_session_that_ended_leads_to_the_sign_in_and_back(
         page.get_by_label("Name").fill("admin")
         page.get_by_label("Password").fill(served.password or "")
         page.get_by_role("button", name="Sign in").click()
+        expect(page.locator("nav.rail")).to_be_visible()
         one.open("/c/local/keys")
         page.context.clear_cookies(name="keydeck_session")
         page.get_by_label("Prefix").fill("/app/")

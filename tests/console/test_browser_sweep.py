@@ -14,12 +14,13 @@ import pytest
 from django.urls import NoReverseMatch, reverse
 from playwright.sync_api import Browser, expect
 
-from kvserver.proto import auth_pb2, rpc_pb2
+from kvserver.proto import auth_pb2
 from tests.console.browser import Visit, visit
 from tests.console.conftest import Store
 from tests.console.serving import Served
 from tests.console.test_access_table import ROUTES, rule_of
 from tests.console.test_browser import behind, served, signed_in  # noqa: F401
+from tests.support.auth import Hands
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 
@@ -110,18 +111,15 @@ def addresses(name: str) -> list[str]:
 @pytest.fixture(scope="module")
 def objects(chromium: Browser, served: Served, signed_in, behind: Store) -> dict[str, str]:  # noqa: F811
     """What the addresses name: made once, some of it by hand in the console."""
-    call = behind.client.write
-    call(lambda s: s.auth.UserAdd, rpc_pb2.AuthUserAddRequest(name="ada", password="pw"), 5)
-    call(lambda s: s.auth.RoleAdd, rpc_pb2.AuthRoleAddRequest(name="readers"), 5)
-    read = auth_pb2.Permission(permType="READ", key=b"/app/", range_end=b"/app0")
-    grant = rpc_pb2.AuthRoleGrantPermissionRequest(name="readers", perm=read)
-    call(lambda s: s.auth.RoleGrantPermission, grant, 5)
+    hands = Hands(behind.client)
+    hands.role("readers", (auth_pb2.Permission.READ, b"/app/", b"/app0"))
+    hands.user("ada")
     found = {"revision": str(behind.get(b"/app/config").mod_revision)}
     found["lease"] = f"{behind.get(b'/app/leased').lease:x}"
     with visit(chromium, served.base, storage_state=signed_in) as one:
         one.open("/c/local/maintenance")
         one.page.get_by_role("link", name=re.compile("^Defragment (?!all)")).click()
-        found["member"] = one.page.url.rpartition("member=")[2]
+        found["member"] = named(one, "member=")
         one.page.get_by_role("button", name=re.compile("^Defragment ")).click()
         expect(one.page.locator("#job .sentence")).to_contain_text("done")
         found["job"] = one.page.url.rpartition("/")[2]
@@ -131,7 +129,7 @@ def objects(chromium: Browser, served: Served, signed_in, behind: Store) -> dict
         expect(one.page.locator("#job .sentence")).to_contain_text("done")
         one.open("/c/local/maintenance/snapshots")
         one.page.get_by_role("link", name="Look into the snapshot").first.click()
-        found["file"] = one.page.url.rpartition("file=")[2]
+        found["file"] = named(one, "file=")
         one.page.get_by_role("button", name="Open the snapshot").click()
         expect(one.page.locator("#job .sentence")).to_contain_text("done")
         one.open("/c/local/maintenance/snapshots")
@@ -140,8 +138,14 @@ def objects(chromium: Browser, served: Served, signed_in, behind: Store) -> dict
         one.page.get_by_role("button", name="Open the backup").click()
         expect(one.page.locator("#job .sentence")).to_contain_text("done")
         one.page.get_by_role("link", name="Look into it").click()
-        found["upload"] = one.page.url.rpartition("file=")[2]
+        found["upload"] = named(one, "browse?file=")
     return found
+
+
+def named(one: Visit, before: str) -> str:
+    """What the address that a click leads to ends with."""
+    expect(one.page).to_have_url(re.compile(re.escape(before)))
+    return one.page.url.rpartition(before)[2]
 
 
 def import_hostile(one: Visit) -> str:

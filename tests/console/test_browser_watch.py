@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from playwright.sync_api import Browser, WebSocketRoute, expect
 
 from kvserver.proto import rpc_pb2
 from tests.console.browser import Visit, visit
-from tests.console.conftest import Store
+from tests.console.conftest import CALL_SECONDS_MAX, Store
 from tests.console.serving import Served
 from tests.console.test_browser import behind, served, signed_in  # noqa: F401
 
@@ -27,7 +29,33 @@ def flood(store: Store, keys: int, rounds: int) -> None:
         for n in range(keys)
     ]
     for _ in range(rounds):
-        store.client.write(lambda s: s.kv.Txn, rpc_pb2.TxnRequest(success=ops), 10)
+        store.client.write(lambda s: s.kv.Txn, rpc_pb2.TxnRequest(success=ops), CALL_SECONDS_MAX)
+
+
+class Flooding:
+    """A flood for the length of a `with`, and until there were 40 000 events at least."""
+
+    EVENTS_MIN = 40_000
+
+    def __init__(self, store: Store) -> None:
+        self.events = 0
+        self._store = store
+        self._is_seen = threading.Event()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="flood")
+
+    def __enter__(self) -> Flooding:
+        self._running = self._pool.submit(self._run)
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._is_seen.set()
+        self._running.result()
+        self._pool.shutdown()
+
+    def _run(self) -> None:
+        while self.events < self.EVENTS_MIN or not self._is_seen.is_set():
+            flood(self._store, keys=100, rounds=10)
+            self.events += 1000
 
 
 @pytest.mark.parametrize(
@@ -59,11 +87,9 @@ def test_every_page_is_accessible_and_fits(
 def test_events_come_by_themselves_and_open_by_keyboard(at: Visit, behind) -> None:  # noqa: F811
     at.open("/c/local/keys")
     page = at.page
-    page.keyboard.press("g")
-    page.keyboard.press("w")
+    at.chord("g", "w")
     expect(page).to_have_url(re.compile("/watch$"))
-    page.wait_for_load_state()
-    page.keyboard.press("/")
+    at.press("/")
     page.keyboard.type("/live/")
     page.keyboard.press("Enter")
     expect(page.locator(RANGES)).to_have_text(["/live/…"])
@@ -155,7 +181,8 @@ def test_a_pause_freezes_the_view_and_fills_the_buffer(at: Visit, behind) -> Non
     at.open("/c/local/watch?prefix=/paused/")
     page = at.page
     expect(page.locator(CHIP)).to_have_text("live")
-    page.keyboard.press("p")
+    at.press("p")
+    expect(page.locator("#watch-counts")).to_contain_text("paused: 0 waiting")
     behind.put(b"/paused/a", b"v")
     behind.put(b"/paused/b", b"v")
     expect(page.locator("#watch-counts")).to_contain_text("paused: 2 waiting")
@@ -170,18 +197,17 @@ def test_a_flood_is_counted_and_the_page_stays_live(
     behind: Store,  # noqa: F811
     served: Served,  # noqa: F811
 ) -> None:
-    """40 000 events as fast as they go: at 10 000 a second and more on a usual machine."""
+    """40 000 events and more as fast as they go: 10 000 a second and more on a usual machine."""
     at.open("/c/local/watch?prefix=/flood/")
     page = at.page
     expect(page.locator(CHIP)).to_have_text("live")
     before = served.console_rss_bytes()
-    counted: list[str] = []
-    for _ in range(8):
-        flood(behind, keys=100, rounds=50)
-        counted.append(page.locator("#watch-counts b").first.inner_text())
-    assert len(set(counted)) > 2, "the page stood still while it lasted"
+    count = page.locator("#watch-counts b").first
+    with Flooding(behind) as flooding:
+        for _ in range(3):  # the page does not stand still while it lasts
+            expect(count).not_to_have_text(count.inner_text())
     behind.put(b"/flood/last", b"v")
-    expect(page.locator("#watch-counts b").first).to_have_text("40001", timeout=30_000)
+    expect(count).to_have_text(str(flooding.events + 1))
     expect(page.locator(f"{ROWS}:has-text('/flood/last')")).to_have_count(1)
     assert page.locator(ROWS).count() <= 300
     expect(page.locator(".events .note").first).to_contain_text("came too fast to be shown")
@@ -204,7 +230,7 @@ def test_a_broken_socket_comes_back_without_a_hole(at: Visit, behind) -> None:  
     expect(page.locator(CHIP)).to_contain_text(re.compile("resuming from|connecting|live"))
     behind.put(b"/broken/2", b"v")
     expect(page.locator(ROWS)).to_have_count(2)
-    assert len(sockets) == 2
+    assert len(sockets) > 1
     expect(page.locator(CHIP)).to_have_text("live")
 
 

@@ -21,6 +21,7 @@ from tests.support.servers import Server
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PATH = "/ws/c/one/overview"
+SECONDS_MAX = 60
 
 
 def session_of(account: Account) -> str:
@@ -48,40 +49,40 @@ def socket(session: str | None, path: str = PATH, origin: str = "http://testserv
 
 async def closed_with(communicator: WebsocketCommunicator) -> int:
     """Accepted first, then closed: a refusal before accepting would be retried for ever."""
-    accepted, _ = await communicator.connect(timeout=30)
+    accepted, _ = await communicator.connect(timeout=SECONDS_MAX)
     assert accepted
-    message = await communicator.receive_output(timeout=30)
+    message = await communicator.receive_output(timeout=SECONDS_MAX)
     while message["type"] == "websocket.send":
-        message = await communicator.receive_output(timeout=30)
+        message = await communicator.receive_output(timeout=SECONDS_MAX)
     assert message["type"] == "websocket.close"
     return message["code"]
 
 
 async def test_a_viewer_gets_the_fragments(server: Server) -> None:
     communicator = socket(await viewer(server))
-    await communicator.connect()
-    blocks = await communicator.receive_from(timeout=10)
-    rows = await communicator.receive_from(timeout=10)
+    await communicator.connect(timeout=SECONDS_MAX)
+    blocks = await communicator.receive_from(timeout=SECONDS_MAX)
+    rows = await communicator.receive_from(timeout=SECONDS_MAX)
     assert 'id="health-sentence" hx-swap-oob="true"' in blocks
     assert 'id="figures" hx-swap-oob="true"' in blocks
     assert '<tbody id="member-rows" hx-swap-oob="true">' in rows
-    await communicator.disconnect()
+    await communicator.disconnect(timeout=SECONDS_MAX)
 
 
 async def test_only_what_changed_is_sent_again(server: Server, store, prefix, monkeypatch) -> None:
     monkeypatch.setattr(consumer, "TICK_SECONDS", 0.01)
     monkeypatch.setattr("console.overview.sampler.SHARED_SECONDS", 0.0)
     communicator = socket(await viewer(server))
-    await communicator.connect()
-    await communicator.receive_from(timeout=10)
-    assert "<tbody" in await communicator.receive_from(timeout=10)
+    await communicator.connect(timeout=SECONDS_MAX)
+    await communicator.receive_from(timeout=SECONDS_MAX)
+    assert "<tbody" in await communicator.receive_from(timeout=SECONDS_MAX)
     revision = await sync_to_async(store.put)(prefix, b"v")
     frames = []
     while not any("figures" in frame and f"{revision % 1000:03d}" in frame for frame in frames):
-        frames.append(await communicator.receive_from(timeout=10))
+        frames.append(await communicator.receive_from(timeout=SECONDS_MAX))
         assert "health-sentence" not in frames[-1]  # the sentence stayed as it was
         assert "<tbody" not in frames[-1]
-    await communicator.disconnect()
+    await communicator.disconnect(timeout=SECONDS_MAX)
 
 
 async def test_without_a_session_it_ends_with_4401(server: Server) -> None:
@@ -111,7 +112,7 @@ async def test_a_right_lost_while_open_ends_it(server: Server, monkeypatch, loss
     monkeypatch.setattr(live, "RECHECK_SECONDS", 0.05)
     session = await viewer(server)
     communicator = socket(session)
-    await communicator.connect()
+    await communicator.connect(timeout=SECONDS_MAX)
 
     @sync_to_async
     def lose() -> None:
@@ -123,7 +124,7 @@ async def test_a_right_lost_while_open_ends_it(server: Server, monkeypatch, loss
             Account.objects.filter(username="vera").update(is_active=False)
 
     await lose()
-    message = await communicator.receive_output(timeout=10)
+    message = await communicator.receive_output(timeout=SECONDS_MAX)
     while message["type"] != "websocket.close":
-        message = await communicator.receive_output(timeout=10)
+        message = await communicator.receive_output(timeout=SECONDS_MAX)
     assert message["code"] == (4403 if loss == "role taken" else 4401)

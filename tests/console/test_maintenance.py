@@ -16,11 +16,13 @@ from console.roles import Role
 from kvserver.client import Client
 from kvserver.proto import rpc_pb2
 from tests.console.conftest import Store, browser_of, make_account
+from tests.console.leading import wait_level
 from tests.console.test_overview import cell, plain, sampler_forgets
 from tests.support.servers import Server, cluster_kinds, running
 from tests.support.servers_proc import wait_until
 
 ON_EVERY_SERVER = True
+SECONDS_MAX = 60
 
 
 @pytest.fixture(autouse=True)
@@ -150,14 +152,16 @@ def wait_until_free(client: Client, servers: list[Server]) -> None:
             rpc_pb2.StatusRequest(),
             5,
         )
-        return all(a.response.dbSizeInUse < a.response.dbSize // 2 for a in asked)
+        said = [answer.response for answer in asked]
+        return all(one and one.dbSizeInUse < one.dbSize // 2 for one in said)
 
-    wait_until(is_free, 20, "every member has free pages")
+    wait_until(is_free, SECONDS_MAX, "every member has free pages")
 
 
 @pytest.fixture(scope="module", params=cluster_kinds())
 def three(request, tmp_path_factory) -> Iterator[list[Server]]:
     with running(request.param, tmp_path_factory.mktemp("rolling"), size=3) as servers:
+        wait_level(servers)
         yield servers
         clients.close()
 
@@ -173,6 +177,7 @@ def test_trap_9_three_members_one_after_the_other_the_leader_last(as_operator_of
     client = three[0].client()
     fill_and_free(Store(client))
     wait_until_free(client, three)
+    wait_level(three)
     status = client.read(lambda s: s.maintenance.Status, rpc_pb2.StatusRequest(), 5)
     client.close()
     url = reverse("defragment_all", args=["three"])

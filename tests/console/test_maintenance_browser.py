@@ -79,4 +79,4 @@ def test_without_scripts_a_plain_form_does_it(chromium: Browser, served: Served,
         one.open("/c/local/maintenance")
         one.page.get_by_role("link", name=re.compile("^Defragment (?!all)")).click()
         one.page.get_by_role("button", name=re.compile("^Defragment ")).click()
-        assert re.search(r"/maintenance/jobs/\d+$", one.page.url)
+        expect(one.page).to_have_url(re.compile(r"/maintenance/jobs/\d+$"))

@@ -15,14 +15,18 @@ import pytest
 from django.test import Client as Browser
 from django.urls import reverse
 
-from console.gateway import clients
+from console.gateway import clients, lens
 from console.gateway import looks as looking
+from console.gateway import reader as reading
+from console.gateway.lens import LENS_SECONDS_MAX
+from console.gateway.wire import STATUS_SECONDS
 from console.models import AuditRow, Cluster
 from console.overview import sampler as sampling
 from console.overview.sampler import Sampler
 from console.roles import Role
 from kvserver.client import Client, ClientConfig
 from tests.console.conftest import Store, browser_of, make_account
+from tests.console.leading import lead, wait_level
 from tests.support.servers import Server, cluster_kinds, free_ports, running
 
 ON_EVERY_SERVER = True
@@ -124,6 +128,7 @@ def three_browser(three: list[Server]) -> Browser:
 
 
 def test_trap_9_every_member_is_asked_and_a_dead_one_is_a_row(db, three: list[Server]) -> None:
+    lead(three, three[0])  # who dies is not who leads
     browser = three_browser(three)
     text = browser.get(reverse("overview", args=["three"])).text
     assert "3 of 3 healthy" in plain(text)
@@ -144,7 +149,7 @@ def test_trap_9_every_member_is_asked_and_a_dead_one_is_a_row(db, three: list[Se
     assert "1 of the 2 voters a quorum needs answer." in plain(text)
     for server in three[1:]:
         server.start()
-        server.wait_until_ready()
+    wait_level(three)
 
 
 def sampler_forgets() -> None:
@@ -172,6 +177,15 @@ DATA_PAGES = (
 )
 
 
+@pytest.fixture
+def silence(patience, monkeypatch) -> None:
+    """A member that stands still is found out as soon as it is for people."""
+    for module in (looking, reading):
+        monkeypatch.setattr(module, "STATUS_SECONDS", STATUS_SECONDS)
+    monkeypatch.setattr(lens, "LENS_SECONDS_MAX", LENS_SECONDS_MAX)
+
+
+@pytest.mark.usefixtures("silence")
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_no_page_waits_for_a_member_that_stands_still(
     db, three: list[Server], number: int, monkeypatch
@@ -187,6 +201,7 @@ def test_no_page_waits_for_a_member_that_stands_still(
         return call
 
     monkeypatch.setattr(Client, "_begin", noted)
+    wait_level(three)  # the one of before has woken up
     endpoints = "\n".join(server.client_url for server in (*three[number:], *three[:number]))
     cluster = Cluster.objects.create(slug="three", name="three", endpoints=endpoints)
     browser = browser_of(make_account("eddie", cluster, Role.EDITOR))
@@ -254,6 +269,7 @@ def operations_page(browser: Browser, name: str, slug: str):
     return browser.get(reverse(name, args=[slug]) + ASKED.get(name, ""))
 
 
+@pytest.mark.usefixtures("silence")
 def test_operations_pages_wait_once_for_a_member_that_stands_still(
     db, three: list[Server], monkeypatch
 ) -> None:
@@ -269,6 +285,7 @@ def test_operations_pages_wait_once_for_a_member_that_stands_still(
         return ask(client, asked)
 
     monkeypatch.setattr(looking, "_ask", noted)
+    lead(three, three[0])  # who stands still is not who leads
     three_browser(three)
     browser = browser_of(make_account("root"))
     assert "3 of 3 healthy" in operations_page(browser, "members", "three").text

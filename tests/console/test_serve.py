@@ -84,14 +84,9 @@ def test_three_members_and_their_console(tmp_path: Path) -> None:
         one.start()
         assert one.password
         assert f"Cluster   {', '.join(urls)}" in one.output()
-        with grpc.insecure_channel(urls[2].removeprefix("http://")) as channel:
-            cluster = services.ClusterStub(channel)
-            found = cluster.MemberList(rpc.MemberListRequest(linearizable=True), timeout=10)
-        assert sorted(member.name for member in found.members) == [
-            "keydeck-1",
-            "keydeck-2",
-            "keydeck-3",
-        ]
+        names = ["keydeck-1", "keydeck-2", "keydeck-3"]
+        # Each tells its name to the others once it has started.
+        one.wait_until(lambda: names_at(urls[2]) == names)
         assert urllib.request.urlopen(one.base + "/login").status == 200
         pids = one.member_pids()
         os.kill(pids[1], signal.SIGKILL)
@@ -104,6 +99,17 @@ def test_three_members_and_their_console(tmp_path: Path) -> None:
     with one.database() as database:
         rows = database.execute("select name, endpoints from console_cluster").fetchall()
     assert rows == [("local, 3 members", "\n".join(urls))]
+
+
+def names_at(url: str) -> list[str]:
+    """Of the members this one knows; none while nobody leads."""
+    with grpc.insecure_channel(url.removeprefix("http://")) as channel:
+        asked = rpc.MemberListRequest(linearizable=True)
+        try:
+            found = services.ClusterStub(channel).MemberList(asked, timeout=10)
+        except grpc.RpcError:
+            return []
+    return sorted(member.name for member in found.members)
 
 
 def is_written(url: str) -> bool:
@@ -134,8 +140,9 @@ def test_a_member_that_dies_ends_the_console(served: Served) -> None:
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
     one = Served(tmp_path / "data", member=program(ETCD))
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", one.client_port))
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
+        one.client_port = taken.getsockname()[1]
         one.spawn()
         assert one.wait() == 1
     assert f"127.0.0.1:{one.client_port} is in use" in one.output()

@@ -28,12 +28,19 @@ from kvserver.proto import kv_pb2
 from tests.console.conftest import Store
 from tests.console.test_history import words
 from tests.console.test_keys import HOSTILE
-from tests.console.test_live import closed_with, socket, viewer
+from tests.console.test_live import SECONDS_MAX, closed_with, socket, viewer
 from tests.support.servers import Server
+from tests.support.servers_proc import wait_until
 
 ON_EVERY_SERVER = True
 CLOSE = "websocket.close"
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def nobody_else_watches(monkeypatch) -> None:
+    """What a test that failed has left open is not counted in the next one."""
+    monkeypatch.setattr(consumer.WatchConsumer, "ranges_open", 0)
 
 
 # --- the page without scripts, and the export ---------------------------------------------------
@@ -196,7 +203,7 @@ class Watching:
 
     async def open(self, start: int, had: str = "", **said: object) -> Watching:
         """`start`: where the page was made. `had`: the place of a browser that comes back."""
-        await self._socket.connect(timeout=10)
+        await self._socket.connect(timeout=SECONDS_MAX)
         page = Place(tuple(Cursor(keys, start) for keys in self._ranges), start)
         await self.say({"page": pack(page), "had": had or None} | said)
         return self
@@ -210,13 +217,13 @@ class Watching:
 
     async def frame(self) -> str:
         """The next frame, acknowledged as the page does."""
-        text = await self._socket.receive_from(timeout=20)
+        text = await self._socket.receive_from(timeout=SECONDS_MAX)
         self.text = text + self.text
         await self.say({"ack": 1})
         return text
 
     async def closed_with(self) -> int:
-        while (message := await self._socket.receive_output(timeout=20))["type"] != CLOSE:
+        while (message := await self._socket.receive_output(timeout=SECONDS_MAX))["type"] != CLOSE:
             await self.say({"ack": 1})
         return message["code"]
 
@@ -229,7 +236,7 @@ class Watching:
         return revisions(self.text)
 
     async def close(self) -> None:
-        await self._socket.disconnect(timeout=20)
+        await self._socket.disconnect(timeout=SECONDS_MAX)
 
 
 async def start_of(store: Store) -> int:
@@ -350,12 +357,24 @@ async def test_a_pause_freezes_the_list_and_fills_the_buffer(server, store, pref
     await one.close()
 
 
-async def test_a_browser_that_does_not_keep_up_gets_one_frame(server, store, prefix) -> None:
+async def test_a_browser_that_does_not_keep_up_gets_one_frame(
+    server, store, prefix, monkeypatch
+) -> None:
     """No acknowledgement, no further frame; afterwards the newest and the count of the rest."""
+    feeds: list[Feed] = []
+    made_feed = Reader.feed
+
+    def noted(*args, **more):
+        feeds.append(made_feed(*args, **more))
+        return feeds[0]
+
+    monkeypatch.setattr(Reader, "feed", noted)
     session, start = await viewer(server), await start_of(store)
     one = await Watching(session, prefix).open(start)
-    await one._socket.receive_from(timeout=20)
+    await one._socket.receive_from(timeout=SECONDS_MAX)
     made = [await sync_to_async(store.put)(prefix, b"%d" % number) for number in range(50)]
+    arrived = sync_to_async(wait_until)
+    await arrived(lambda: feeds[0].arrived == 50, SECONDS_MAX, "all of them have come in")
     assert await one._socket.receive_nothing(timeout=0.5)
     await one.say({"ack": 1})
     await one.until(lambda w: made[-1] in w.revisions)
@@ -371,7 +390,7 @@ async def test_a_browser_that_does_not_keep_up_gets_one_frame(server, store, pre
 async def test_nonsense_from_a_browser_changes_nothing(server, store, prefix, said) -> None:
     session, start = await viewer(server), await start_of(store)
     one = Watching(session, prefix)
-    await one._socket.connect(timeout=10)
+    await one._socket.connect(timeout=SECONDS_MAX)
     await one._socket.send_to(said)
     page = Place((Cursor(prefix_range(prefix), start),), start)
     await one.say({"page": pack(page)})
