@@ -56,8 +56,6 @@ AT_REST = """document.getAnimations()
   .forEach(each => each.finish())"""
 """Half on its way a thing has the contrast of nothing that anybody designed."""
 
-CHORD_SECONDS = 0.05
-
 
 def launch(playwright: Playwright) -> Browser:
     expect.set_options(timeout=WAIT_MS)
@@ -101,19 +99,19 @@ class Visit:
         for key in keys:
             self.page.keyboard.press(key)
 
-    def chord(self, first: str, second: str) -> None:
-        """Two letters, one right after the other as a hand presses them: how long the page was
-        busy between them is none of the hand's doing."""
+    def chord(self, first: str, second: str, apart_seconds: float = 0.05) -> None:
+        """Two letters, one after the other as a hand presses them: how long the page was busy
+        between them is none of the hand's doing."""
         self.settle()
         hand = self.page.context.new_cdp_session(self.page)
-        at = time.time() - 2 * CHORD_SECONDS
+        at = time.time()
         for number, letter in enumerate((first, second)):
             key = {"key": letter, "code": f"Key{letter.upper()}", "timestamp": at}
             key["windowsVirtualKeyCode"] = ord(letter.upper())
             hand.send("Input.dispatchKeyEvent", {"type": "keyDown", "text": letter, **key})
             if not number:  # the page of the second may be gone before it is let go
                 hand.send("Input.dispatchKeyEvent", {"type": "keyUp", **key})
-            at += CHORD_SECONDS
+            at += apart_seconds
         hand.detach()
 
     def look_until(self, selector: str, text: str) -> None:

@@ -18,7 +18,7 @@ from console.models import AuditRow, Job
 from console.roles import Role
 from kvserver.client.backup import backup_record, backup_records
 from kvserver.proto import rpc_pb2
-from tests.console.conftest import Store, browser_of, make_account
+from tests.console.conftest import CALL_SECONDS_MAX, Store, browser_of, make_account
 from tests.console.test_overview import plain, sampler_forgets
 
 ON_EVERY_SERVER = True
@@ -48,7 +48,7 @@ def taken(cluster, directory: Path, name: str = "x.db") -> Path:
 
 def listing(store: Store) -> dict[bytes, bytes]:
     request = rpc_pb2.RangeRequest(key=b"\0", range_end=b"\0")
-    answer = store.client.read(lambda s: s.kv.Range, request, 5)
+    answer = store.client.read(lambda s: s.kv.Range, request, CALL_SECONDS_MAX)
     return {kv.key: kv.value for kv in answer.kvs}
 
 

@@ -175,6 +175,19 @@ def test_letters_and_brackets_lead_on(at: Visit, behind) -> None:  # noqa: F811
         expect(page.locator("h1")).to_have_text(title)
 
 
+def test_two_letters_go_together_when_they_were_pressed_together(at: Visit) -> None:
+    """However late a busy page hears of them."""
+    page = at.page
+    at.open("/c/local/leases")
+    at.chord("g", "k", apart_seconds=2)
+    at.press("?")
+    expect(page.locator("#shortcuts")).to_be_visible()
+    expect(page.locator("h1")).to_have_text("Leases")
+    at.press("Escape")
+    at.chord("g", "k", apart_seconds=1)
+    expect(page.locator("h1")).to_have_text("Keys")
+
+
 def test_what_is_typed_is_no_shortcut(at: Visit) -> None:
     at.open("/c/local/keys/new")
     page = at.page

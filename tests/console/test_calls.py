@@ -15,7 +15,7 @@ from console.leases.views import PAGE_LEASES
 from console.models import Cluster
 from kvserver.client import Client
 from kvserver.proto import auth_pb2, rpc_pb2
-from tests.console.conftest import Store, browser_of, make_account
+from tests.console.conftest import CALL_SECONDS_MAX, Store, browser_of, make_account
 from tests.console.test_access_table import ROUTES, rule_of
 from tests.console.test_browser_sweep import OBJECTS
 from tests.console.test_overview import sampler_forgets
@@ -77,13 +77,19 @@ def objects(store: Store) -> dict[str, str]:
         store.grant_lease(600)
     write = store.client.write
     for name in ("ada", *(f"user-{number}" for number in range(30))):
-        write(lambda s: s.auth.UserAdd, rpc_pb2.AuthUserAddRequest(name=name, password="p"), 5)
+        write(
+            lambda s: s.auth.UserAdd,
+            rpc_pb2.AuthUserAddRequest(name=name, password="p"),
+            CALL_SECONDS_MAX,
+        )
     for name in ("readers", *(f"role-{number}" for number in range(30))):
-        write(lambda s: s.auth.RoleAdd, rpc_pb2.AuthRoleAddRequest(name=name), 5)
+        write(lambda s: s.auth.RoleAdd, rpc_pb2.AuthRoleAddRequest(name=name), CALL_SECONDS_MAX)
         permission = auth_pb2.Permission(permType="READ", key=b"/app/", range_end=b"/app0")
         grant = rpc_pb2.AuthRoleGrantPermissionRequest(name=name, perm=permission)
-        write(lambda s: s.auth.RoleGrantPermission, grant, 5)
-    listed = store.client.read(lambda s: s.cluster.MemberList, rpc_pb2.MemberListRequest(), 5)
+        write(lambda s: s.auth.RoleGrantPermission, grant, CALL_SECONDS_MAX)
+    listed = store.client.read(
+        lambda s: s.cluster.MemberList, rpc_pb2.MemberListRequest(), CALL_SECONDS_MAX
+    )
     member = f"{listed.members[0].ID:x}"
     return {"revision": str(revision), "lease": f"{lease:x}", "member": member}
 

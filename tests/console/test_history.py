@@ -17,7 +17,7 @@ from console.keys.addresses import key_url
 from console.keys.byte_text import show
 from console.models import AuditRow, Cluster
 from kvserver.proto import rpc_pb2
-from tests.console.conftest import Store
+from tests.console.conftest import CALL_SECONDS_MAX, Store
 from tests.console.test_keys import HOSTILE, plain
 
 ON_EVERY_SERVER = True
@@ -249,7 +249,7 @@ def test_a_revision_shows_every_key_of_its_txn_before_and_after(as_viewer, store
         rpc_pb2.RequestOp(request_delete_range=rpc_pb2.DeleteRangeRequest(key=prefix + b"c")),
     ]
     request = rpc_pb2.TxnRequest(success=ops)
-    revision = store.client.write(lambda s: s.kv.Txn, request, 5).header.revision
+    revision = store.client.write(lambda s: s.kv.Txn, request, CALL_SECONDS_MAX).header.revision
     store.put(prefix + b"d", b"later")
     text = words(as_viewer.get(reverse("revision", args=["one", revision])).text)
     assert "one txn changed 3 keys" in text

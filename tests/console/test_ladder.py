@@ -24,7 +24,7 @@ from console.models import AuditRow, Cluster
 from console.roles import Role
 from kvserver.client import Client, ClientConfig
 from kvserver.proto import auth_pb2, rpc_pb2
-from tests.console.conftest import Store, browser_of, make_account
+from tests.console.conftest import CALL_SECONDS_MAX, Store, browser_of, make_account
 from tests.console.test_access_table import ROUTES, rule_of
 from tests.console.test_overview import sampler_forgets
 from tests.console.test_plans import hidden
@@ -136,15 +136,21 @@ def objects(member: Server) -> Iterator[dict[str, str]]:
     lease = store.grant_lease(3600)
     store.put(b"/ladder/leased", b"v", lease)
     for name in ("ada", "root", "lim"):
-        write(lambda s: s.auth.UserAdd, rpc_pb2.AuthUserAddRequest(name=name, password="pw"), 5)
+        write(
+            lambda s: s.auth.UserAdd,
+            rpc_pb2.AuthUserAddRequest(name=name, password="pw"),
+            CALL_SECONDS_MAX,
+        )
     for name in ("readers", "root"):
-        write(lambda s: s.auth.RoleAdd, rpc_pb2.AuthRoleAddRequest(name=name), 5)
+        write(lambda s: s.auth.RoleAdd, rpc_pb2.AuthRoleAddRequest(name=name), CALL_SECONDS_MAX)
     read = auth_pb2.Permission(permType="READ", key=b"/app/", range_end=b"/app0")
     grant = rpc_pb2.AuthRoleGrantPermissionRequest(name="readers", perm=read)
-    write(lambda s: s.auth.RoleGrantPermission, grant, 5)
+    write(lambda s: s.auth.RoleGrantPermission, grant, CALL_SECONDS_MAX)
     root = rpc_pb2.AuthUserGrantRoleRequest(user="root", role="root")
-    write(lambda s: s.auth.UserGrantRole, root, 5)
-    listed = client.read(lambda s: s.cluster.MemberList, rpc_pb2.MemberListRequest(), 5)
+    write(lambda s: s.auth.UserGrantRole, root, CALL_SECONDS_MAX)
+    listed = client.read(
+        lambda s: s.cluster.MemberList, rpc_pb2.MemberListRequest(), CALL_SECONDS_MAX
+    )
     alarm(client, rpc_pb2.AlarmRequest.ACTIVATE)
     yield {
         "revision": str(revision),
@@ -157,7 +163,7 @@ def objects(member: Server) -> Iterator[dict[str, str]]:
 
 def alarm(client: Client, action: int) -> None:
     request = rpc_pb2.AlarmRequest(action=action, memberID=77, alarm=rpc_pb2.NOSPACE)
-    client.write(lambda s: s.maintenance.Alarm, request, 5)
+    client.write(lambda s: s.maintenance.Alarm, request, CALL_SECONDS_MAX)
 
 
 @pytest.fixture
@@ -188,11 +194,11 @@ def enabled(production: Cluster, member: Server, objects) -> Iterator[None]:
     production.etcd_password_encrypted = secrets.encrypt("pw")
     production.save()
     client = member.client()
-    client.write(lambda s: s.auth.AuthEnable, rpc_pb2.AuthEnableRequest(), 5)
+    client.write(lambda s: s.auth.AuthEnable, rpc_pb2.AuthEnableRequest(), CALL_SECONDS_MAX)
     client.close()
     yield
     client = Client(ClientConfig((member.endpoint,), user="root", password="pw"))
-    client.write(lambda s: s.auth.AuthDisable, rpc_pb2.AuthDisableRequest(), 5)
+    client.write(lambda s: s.auth.AuthDisable, rpc_pb2.AuthDisableRequest(), CALL_SECONDS_MAX)
     client.close()
 
 

@@ -13,7 +13,7 @@ from console.keys.addresses import BadAddress
 from console.leases import views
 from console.models import AuditRow
 from kvserver.proto import rpc_pb2
-from tests.console.conftest import Store
+from tests.console.conftest import CALL_SECONDS_MAX, Store
 from tests.console.test_history import rows, words
 
 ON_EVERY_SERVER = True
@@ -25,7 +25,7 @@ def url(view: str, lease: int) -> str:
 
 def left(store: Store, lease: int) -> int:
     request = rpc_pb2.LeaseTimeToLiveRequest(ID=lease)
-    return store.client.read(lambda s: s.lease.LeaseTimeToLive, request, 5).TTL
+    return store.client.read(lambda s: s.lease.LeaseTimeToLive, request, CALL_SECONDS_MAX).TTL
 
 
 def digest_on(browser: Browser, lease: int) -> str:

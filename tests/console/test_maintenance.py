@@ -15,7 +15,7 @@ from console.models import Account, AuditRow, Cluster, Job
 from console.roles import Role
 from kvserver.client import Client
 from kvserver.proto import rpc_pb2
-from tests.console.conftest import Store, browser_of, make_account
+from tests.console.conftest import CALL_SECONDS_MAX, Store, browser_of, make_account
 from tests.console.leading import wait_level
 from tests.console.test_overview import cell, plain, sampler_forgets
 from tests.support.servers import Server, cluster_kinds, running
@@ -43,7 +43,9 @@ def as_operator(operator: Account) -> Browser:
 
 
 def member_ids(store: Store) -> list[str]:
-    answer = store.client.read(lambda s: s.cluster.MemberList, rpc_pb2.MemberListRequest(), 5)
+    answer = store.client.read(
+        lambda s: s.cluster.MemberList, rpc_pb2.MemberListRequest(), CALL_SECONDS_MAX
+    )
     return [f"{member.ID:x}" for member in answer.members]
 
 
@@ -54,7 +56,7 @@ def fill_and_free(store: Store) -> None:
     for i in range(60):
         revision = store.delete(b"/fill/%d" % i)
     request = rpc_pb2.CompactionRequest(revision=revision, physical=True)
-    store.client.write(lambda s: s.kv.Compact, request, 20)
+    store.client.write(lambda s: s.kv.Compact, request, CALL_SECONDS_MAX)
     for i in range(3):  # what was freed counts as free once later commits have passed
         store.put(b"/fill/after", b"%d" % i)
 
@@ -178,7 +180,7 @@ def test_trap_9_three_members_one_after_the_other_the_leader_last(as_operator_of
     fill_and_free(Store(client))
     wait_until_free(client, three)
     wait_level(three)
-    status = client.read(lambda s: s.maintenance.Status, rpc_pb2.StatusRequest(), 5)
+    status = client.read(lambda s: s.maintenance.Status, rpc_pb2.StatusRequest(), CALL_SECONDS_MAX)
     client.close()
     url = reverse("defragment_all", args=["three"])
     assert "3 of 3 members fragmented enough" in plain(as_operator_of_three.get(url).text)

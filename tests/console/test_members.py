@@ -15,7 +15,7 @@ from console.models import AuditRow, Cluster
 from console.roles import Role
 from kvserver.client import CallFailed
 from kvserver.proto import rpc_pb2
-from tests.console.conftest import browser_of, make_account
+from tests.console.conftest import CALL_SECONDS_MAX, browser_of, make_account
 from tests.console.leading import wait_level
 from tests.console.test_overview import plain, sampler_forgets
 from tests.support.servers import Server, cluster_kinds, command, free_ports, running
@@ -52,12 +52,12 @@ def settled(three: list[Server]) -> None:
     def accepts() -> bool:
         request = rpc_pb2.MemberAddRequest(peerURLs=urls, isLearner=True)
         try:
-            added = client.write(lambda s: s.cluster.MemberAdd, request, 8).member
+            added = client.write(lambda s: s.cluster.MemberAdd, request, CALL_SECONDS_MAX).member
         except CallFailed as error:
             assert error.message == "etcdserver: unhealthy cluster"
             return False
         remove = rpc_pb2.MemberRemoveRequest(ID=added.ID)
-        client.write(lambda s: s.cluster.MemberRemove, remove, 8)
+        client.write(lambda s: s.cluster.MemberRemove, remove, CALL_SECONDS_MAX)
         return True
 
     wait_until(accepts, SECONDS_MAX, "the members know each other well")

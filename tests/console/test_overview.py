@@ -25,7 +25,7 @@ from console.overview import sampler as sampling
 from console.overview.sampler import Sampler
 from console.roles import Role
 from kvserver.client import Client, ClientConfig
-from tests.console.conftest import Store, browser_of, make_account
+from tests.console.conftest import CALL_SECONDS_MAX, Store, browser_of, make_account
 from tests.console.leading import lead, wait_level
 from tests.support.servers import Server, cluster_kinds, free_ports, running
 
@@ -59,7 +59,9 @@ def test_trap_14_the_revision_is_a_members_own_not_the_member_lists(as_viewer, s
 def test_trap_3_the_member_id_is_whole_and_hexadecimal(as_viewer, store) -> None:
     from kvserver.proto import rpc_pb2
 
-    answer = store.client.read(lambda s: s.cluster.MemberList, rpc_pb2.MemberListRequest(), 5)
+    answer = store.client.read(
+        lambda s: s.cluster.MemberList, rpc_pb2.MemberListRequest(), CALL_SECONDS_MAX
+    )
     text = as_viewer.get(reverse("overview", args=["one"])).text
     assert cell(text, "ID") == [f"{answer.members[0].ID:x}"]
 
@@ -353,7 +355,7 @@ def test_alarms_are_shown_from_status(as_viewer, store) -> None:
 
     def alarm(action: int) -> None:
         request = rpc_pb2.AlarmRequest(action=action, memberID=77, alarm=rpc_pb2.NOSPACE)
-        store.client.write(lambda s: s.maintenance.Alarm, request, 5)
+        store.client.write(lambda s: s.maintenance.Alarm, request, CALL_SECONDS_MAX)
 
     alarm(rpc_pb2.AlarmRequest.ACTIVATE)
     try:

@@ -12,6 +12,8 @@ from zope.interface.verify import verifyObject
 from console.maintenance import streaming
 from console.maintenance.streaming import WENT_AWAY, FileDownload
 
+SECONDS_MAX = 60
+
 
 def chunks(count: int, taken: list[int], size: int = 64 * 1024) -> Iterator[bytes]:
     for number in range(count):
@@ -72,7 +74,7 @@ async def test_a_full_transport_shuts_the_gate_until_it_has_drained() -> None:
     assert verifyObject(IPushProducer, gate)
     transport = StringTransport()
     transport.registerProducer(gate, True)
-    await asyncio.wait_for(gate.passed(), 5)
+    await asyncio.wait_for(gate.passed(), SECONDS_MAX)
     transport.producer.pauseProducing()
     waiting = asyncio.create_task(gate.passed())
     await asyncio.sleep(0)
@@ -81,7 +83,7 @@ async def test_a_full_transport_shuts_the_gate_until_it_has_drained() -> None:
     await asyncio.wait_for(waiting, 30)
     gate.pauseProducing()
     gate.stopProducing()  # the connection is gone: nobody waits for ever
-    await asyncio.wait_for(gate.passed(), 5)
+    await asyncio.wait_for(gate.passed(), SECONDS_MAX)
 
 
 class Reader:
@@ -133,7 +135,7 @@ async def test_the_next_block_waits_for_a_slow_reader() -> None:
     await asyncio.sleep(0)
     reader.producer.stopProducing()
     await asyncio.wait_for(second, 30)
-    await asyncio.wait_for(server.handle_reply(reader, body(b"3", more=False)), 5)
+    await asyncio.wait_for(server.handle_reply(reader, body(b"3", more=False)), SECONDS_MAX)
     assert reader.got == [b"1", b"2", b"3"]
 
 
@@ -143,7 +145,7 @@ async def test_an_answer_of_one_piece_needs_no_gate() -> None:
     reader = Reader()
     server = ConsoleServer(application=None, endpoints=["tcp:0"])
     server.connections = {reader: {}}
-    await asyncio.wait_for(server.handle_reply(reader, body(b"all", more=False)), 5)
+    await asyncio.wait_for(server.handle_reply(reader, body(b"all", more=False)), SECONDS_MAX)
     assert reader.got == [b"all"]
 
 

@@ -20,7 +20,7 @@ from console.users.rules import Permission
 from kvserver.client import CallFailed, Client, ClientConfig
 from kvserver.errors import Code
 from kvserver.proto import auth_pb2, rpc_pb2
-from tests.console.conftest import browser_of, make_account
+from tests.console.conftest import CALL_SECONDS_MAX, browser_of, make_account
 from tests.support.auth import Hands
 from tests.support.servers import Server, newest_kinds, running
 
@@ -53,7 +53,9 @@ def disable(member: Server) -> None:
     for password in ("root's", "pw", "new password"):
         client = as_user(member, "root", password)
         try:
-            client.write(lambda s: s.auth.AuthDisable, rpc_pb2.AuthDisableRequest(), 5)
+            client.write(
+                lambda s: s.auth.AuthDisable, rpc_pb2.AuthDisableRequest(), CALL_SECONDS_MAX
+            )
             return
         except CallFailed:
             continue
@@ -108,7 +110,7 @@ def may(member: Server, name: str, password: str, pick, request) -> bool:
     """What the server says to this user, signed in for real."""
     client = as_user(member, name, password)
     try:
-        client.write(pick, request, 5)
+        client.write(pick, request, CALL_SECONDS_MAX)
     except CallFailed as error:
         assert error.code is Code.PERMISSION_DENIED
         return False
@@ -217,7 +219,7 @@ def test_revoking_a_role_takes_a_dialog_and_says_what_is_lost(
 ) -> None:
     hands.role("app", (2, b"/lost/", b"/lost0"))
     hands.user("amy", "app")
-    hands.client.write(lambda s: s.kv.Put, rpc_pb2.PutRequest(key=b"/lost/1"), 5)
+    hands.client.write(lambda s: s.kv.Put, rpc_pb2.PutRequest(key=b"/lost/1"), CALL_SECONDS_MAX)
     hands.enable()
     at = url("user_role", user="amy", role="app")
     dialog = admin.get(at, headers={"HX-Target": "dialog"}).text
@@ -281,7 +283,7 @@ def test_a_user_with_a_certificate_only(admin, hands, cluster, member: Server) -
     hands.enable()
     client = as_user(member, "certy", "")
     with pytest.raises(CallFailed, match="no password user"):
-        client.read(lambda s: s.kv.Range, rpc_pb2.RangeRequest(key=b"k"), 5)
+        client.read(lambda s: s.kv.Range, rpc_pb2.RangeRequest(key=b"k"), CALL_SECONDS_MAX)
     client.close()
 
 
@@ -432,12 +434,16 @@ def test_the_tester_counts_the_keys_of_a_lease(admin, hands) -> None:
     hands.client.write(
         lambda s: s.lease.LeaseGrant, rpc_pb2.LeaseGrantRequest(ID=0xABC, TTL=900), 5
     )
-    hands.client.write(lambda s: s.kv.Put, rpc_pb2.PutRequest(key=b"theirs", lease=0xABC), 5)
+    hands.client.write(
+        lambda s: s.kv.Put, rpc_pb2.PutRequest(key=b"theirs", lease=0xABC), CALL_SECONDS_MAX
+    )
     query = {"user": "amy", "verb": "attach", "shape": "key", "key": "mine", "lease": "abc"}
     said = plain(admin.get(url("permissions", **query)).text)
     assert "no amy may not attach a lease to mine" in said
     assert "write on theirs" in said
-    hands.client.write(lambda s: s.lease.LeaseRevoke, rpc_pb2.LeaseRevokeRequest(ID=0xABC), 5)
+    hands.client.write(
+        lambda s: s.lease.LeaseRevoke, rpc_pb2.LeaseRevokeRequest(ID=0xABC), CALL_SECONDS_MAX
+    )
     said = plain(admin.get(url("permissions", **query)).text)
     assert "yes amy may attach" in said
     bad = plain(admin.get(url("permissions", **{**query, "lease": "zz"})).text)

@@ -21,7 +21,7 @@ from console.models import AuditRow, Cluster, Job
 from console.overview.health import assess
 from console.roles import Role
 from kvserver.proto import rpc_pb2
-from tests.console.conftest import browser_of, make_account
+from tests.console.conftest import CALL_SECONDS_MAX, browser_of, make_account
 from tests.console.test_users import (  # noqa: F401
     admin,
     as_user,
@@ -188,7 +188,7 @@ def test_what_one_may_read_are_the_roots_of_the_key_browser(as_rita, member) -> 
     behind.role("wide", (0, b"/deep/er/", b"/deep/er0"), (0, b"/q/a", b"/q/c"), (0, b"/r", b"/r/z"))
     behind("UserGrantRole", user="rita", role="wide")
     for key in (b"/pub/a", b"/pub/b", b"/mine", b"/deep/er/x/1"):
-        root.write(lambda s: s.kv.Put, rpc_pb2.PutRequest(key=key), 5)
+        root.write(lambda s: s.kv.Put, rpc_pb2.PutRequest(key=key), CALL_SECONDS_MAX)
     root.close()
     answer = as_rita.get(url("keys"))
     assert answer.status_code == 200
@@ -215,7 +215,7 @@ def test_what_one_may_read_are_the_roots_of_the_key_browser(as_rita, member) -> 
 def test_buttons_that_one_may_not_use_say_why(as_rita, member) -> None:  # noqa: F811
     root = as_user(member, "root", "root's")
     for key in (b"/pub/a", b"/mine"):
-        root.write(lambda s: s.kv.Put, rpc_pb2.PutRequest(key=key), 5)
+        root.write(lambda s: s.kv.Put, rpc_pb2.PutRequest(key=key), CALL_SECONDS_MAX)
     root.close()
     disabled = re.compile(r'disabled title="The etcd user rita may not write here">')
     closed = as_rita.get(url("key", key="/pub/a")).text

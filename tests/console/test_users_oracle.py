@@ -19,6 +19,7 @@ from console.users.spans import Span, span_of
 from kvserver.client import CallFailed, Client, ClientConfig
 from kvserver.errors import Code
 from kvserver.proto import auth_pb2, rpc_pb2
+from tests.console.conftest import CALL_SECONDS_MAX
 from tests.support.servers import Server, running, with_etcd35
 
 CHECKS = 3000
@@ -117,7 +118,9 @@ def populate(root: Client, dice: random.Random) -> World:
     for name in ("root", "u0"):
         request = rpc_pb2.AuthUserGrantRoleRequest(user=name, role="root")
         do(lambda s: s.auth.UserGrantRole, request)
-    version = root.read(lambda s: s.maintenance.Status, rpc_pb2.StatusRequest(), 5).version
+    version = root.read(
+        lambda s: s.maintenance.Status, rpc_pb2.StatusRequest(), CALL_SECONDS_MAX
+    ).version
     do(lambda s: s.auth.AuthEnable, rpc_pb2.AuthEnableRequest())
     return World(dice, bounds, leases, checks_whole_watch(version))
 
