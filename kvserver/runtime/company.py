@@ -14,6 +14,7 @@ from kvserver.limits import APPEND_HERE_BYTES_MAX, COMPANY_SECONDS
 from kvserver.member.reads import ReadQueue
 from kvserver.runtime.mailbox import Mailbox
 from kvserver.runtime.propose_duty import ProposeDuty
+from kvserver.runtime.storage_duty import StorageDuty
 from kvserver.watch.hub import Hub
 
 
@@ -21,12 +22,18 @@ class Company:
     """Owner: the loop."""
 
     def __init__(
-        self, proposals: ProposeDuty, reads: ReadQueue, hub: Hub, mailbox: Mailbox
+        self,
+        proposals: ProposeDuty,
+        reads: ReadQueue,
+        hub: Hub,
+        mailbox: Mailbox,
+        storage: StorageDuty,
     ) -> None:
         self._proposals = proposals
         self._reads = reads
         self._hub = hub
         self._mailbox = mailbox
+        self._storage = storage
         self.count_messages: Callable[[], int] = int
         """What clients have sent so far, writes too."""
         self._others = 0
@@ -55,5 +62,6 @@ class Company:
             or proposals.forwarded.by_data
             or self._reads.has_readers
             or self._hub.streams
+            or self._storage.is_moving
             or proposals.now < self._until
         )

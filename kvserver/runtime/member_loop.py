@@ -136,7 +136,7 @@ class MemberLoop:
         """Whether this leader stood still for so long that another may lead by now."""
         self._reads = ReadDuty(loop, clock, node, request_ids, self.counters, self.wake)
         self._read_queue = self._reads.queue
-        self.company = Company(proposals, self._read_queue, hub, self.mailbox)
+        self.company = Company(proposals, self._read_queue, hub, self.mailbox, storage)
         self._apply = ApplyDuty(
             loop=loop,
             clock=clock,

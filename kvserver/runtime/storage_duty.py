@@ -118,6 +118,12 @@ class StorageDuty:
         self._flush_started = 0.0
         self._waiters: list[tuple[int, Callable[[], None]]] = []
 
+    @property
+    def is_moving(self) -> bool:
+        """Whether a whole database is being read for another member, written anew or installed: no
+        moment to trust the disk to be quick."""
+        return bool(self._log_holds) or self.is_defragmenting or self._is_installing
+
     # -- the WAL
 
     def encode(self, hard_state: HardState | None, entries: list[Entry]) -> AppendBatch:

@@ -21,7 +21,14 @@ class Rig:
         self.hub = SimpleNamespace(streams={})
         self.mailbox = SimpleNamespace(reads_asked=0)
         self.messages = 0
-        self.company = Company(self.proposals, self.reads, self.hub, self.mailbox)  # type: ignore[arg-type]
+        self.storage = SimpleNamespace(is_moving=False)
+        self.company = Company(
+            self.proposals,  # type: ignore[arg-type]
+            self.reads,  # type: ignore[arg-type]
+            self.hub,  # type: ignore[arg-type]
+            self.mailbox,  # type: ignore[arg-type]
+            self.storage,  # type: ignore[arg-type]
+        )
         self.company.count_messages = lambda: self.messages
 
     def tick(self, seconds: float = 0.1) -> None:
@@ -82,7 +89,7 @@ def test_not_with_a_long_append(rig: Rig) -> None:
     assert not rig.is_alone(append_bytes=APPEND_HERE_BYTES_MAX + 1)
 
 
-@pytest.mark.parametrize("who", ["writer", "forwarded", "reader", "watcher"])
+@pytest.mark.parametrize("who", ["writer", "forwarded", "reader", "watcher", "lagging member"])
 @pytest.mark.parametrize("leads", [True, False])
 def test_not_while_somebody_waits(rig: Rig, who: str, leads: bool) -> None:
     match who:
@@ -94,4 +101,6 @@ def test_not_while_somebody_waits(rig: Rig, who: str, leads: bool) -> None:
             rig.reads.has_readers = True
         case "watcher":
             rig.hub.streams[object()] = None
+        case "lagging member":
+            rig.storage.is_moving = True
     assert not rig.is_alone(leads=leads)
