@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
+from kvserver import failpoints
 from kvserver.errors import FatalError
 from kvserver.mvcc.backend.api import Defragmented, Grant, Job, Marks, Pair, Snapshot
 from kvserver.mvcc.backend.tables import (
@@ -68,12 +69,22 @@ class _FlushJob:
         self.grown_bytes = 0
 
     def run(self, grant: Grant) -> None:
+        failpoints.hit("beforeCommit")
         with grant:
             self.grown_bytes = _apply(self._durable, self._changes)
+        failpoints.hit("afterCommit")
+
+
+class _DefragmentJob:
+    """Memory has no holes to close."""
+
+    def run(self, grant: Grant) -> None:
+        failpoints.hit("defragBeforeCopy")
+        failpoints.hit("defragBeforeRename")
 
 
 class _IdleJob:
-    """Memory has no holes to close and no old file to let go of."""
+    """Nor an old file to let go of."""
 
     def run(self, grant: Grant) -> None:
         with grant:
@@ -223,7 +234,7 @@ class MemoryBackend:
         if self._job is not None:
             return None
         self._settled = self.durable_index
-        self._job = _IdleJob()
+        self._job = _DefragmentJob()
         return self._job
 
     def finish_defragment(self, job: Job) -> tuple[Defragmented, Job]:

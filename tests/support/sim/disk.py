@@ -106,6 +106,7 @@ class SimAppendThread:
         self._latency = latency
         self._jobs: deque[tuple[Callable[[], None], Callable[[float], None]]] = deque()
         self._is_busy = False
+        self._is_running = False
         self._has_failed = False
         self._is_quick = is_quick
         """Whether a short job may run on the loop: it takes no time then."""
@@ -139,23 +140,23 @@ class SimAppendThread:
 
     def _finish(self, seconds: float) -> None:
         job, done = self._jobs.popleft()
+        self._is_running = True
         try:
             job()
-        except Death:  # in its middle: those after it have not begun
-            self._jobs.clear()
-            raise
         except Exception as error:
             self._has_failed = True
             self._loop.call_soon(self._on_fatal, error)
             return
+        self._is_running = False
         self._loop.call_soon(done, seconds)
         self._is_busy = False
         if self._jobs:
             self._begin()
 
     def crash(self, fs: SimFs, rng: random.Random) -> None:
-        """The process dies in the middle of the job under way: some of its calls were made."""
-        if self._is_busy and self._jobs and rng.random() < 0.5:
+        """The process dies in the middle of the job under way: some of its calls were made. Where
+        it is such a job that dies, those after it have not begun."""
+        if self._is_busy and self._jobs and not self._is_running and rng.random() < 0.5:
             fs.crash_at = fs.calls + rng.randint(1, 4)
             with suppress(Crash, Death, Exception):  # it may die at a failpoint again
                 self._jobs[0][0]()
@@ -173,6 +174,7 @@ class SimFlushThread:
         self._latency = latency
         self._jobs: deque[tuple[Job, Callable[[Job], None]]] = deque()
         self._is_busy = False
+        self._is_running = False
 
     def start(self) -> None:
         """There is no thread."""
@@ -188,11 +190,13 @@ class SimFlushThread:
 
     def _finish(self) -> None:
         job, done = self._jobs.popleft()
+        self._is_running = True
         try:
             job.run(NO_GRANT)
         except Exception as error:
             self._loop.call_soon(self._on_fatal, error)
             return
+        self._is_running = False
         self._loop.call_soon(done, job)
         self._is_busy = False
         if self._jobs:
@@ -200,5 +204,6 @@ class SimFlushThread:
 
     def crash(self, rng: random.Random) -> None:
         """The commit of the job under way came before the crash, or it did not."""
-        if self._is_busy and self._jobs and rng.random() < 0.5:
-            self._jobs[0][0].run(NO_GRANT)
+        if self._is_busy and self._jobs and not self._is_running and rng.random() < 0.5:
+            with suppress(Death):  # at a failpoint, once more
+                self._jobs[0][0].run(NO_GRANT)

@@ -38,23 +38,8 @@ SUDDEN = (
 )
 
 
-PLACES = (
-    "beforeApplyOneConfChange",
-    "beforeApplyOneEntryNormal",
-    "compactAfterCommitBatch",
-    "compactAfterCommitScheduledCompact",
-    "compactAfterSetFinishedCompact",
-    "compactBeforeCommitBatch",
-    "compactBeforeCommitScheduledCompact",
-    "compactBeforeSetFinishedCompact",
-    "raftAfterSave",
-    "raftAfterSaveSnap",
-    "raftAfterWALRelease",
-    "raftBeforeApplySnap",
-    "raftBeforeSave",
-    "raftBeforeSaveSnap",
-)
-"""Failpoints that a simulated member comes by."""
+PLACES = failpoints.NAMES
+"""Where a process may be made to die: a simulated member comes by all of them."""
 
 
 AUTH_SHARE = 0.25
@@ -248,7 +233,8 @@ class Nemesis:
         def die() -> None:
             if self._world.running is process.loop:
                 failpoints.disarm(place)
-                raise Death(f"crash at {place}")
+                process.on_death(f"crash at {place}")
+                raise Death(place)  # nothing more of what runs
 
         failpoints.arm_call(place, die)
         self._restart_later(machine, self._rng.uniform(1.0, 6.0))
