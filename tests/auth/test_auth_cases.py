@@ -182,7 +182,7 @@ class WatchCall:
             request_serializer=rpc.WatchRequest.SerializeToString,
             response_deserializer=rpc.WatchResponse.FromString,
         )
-        self.call = stream(self._outgoing(), metadata=tuple(caller.metadata.items()), timeout=20)
+        self.call = stream(self._outgoing(), metadata=tuple(caller.metadata.items()), timeout=60)
 
     def _outgoing(self) -> Any:
         while True:
@@ -420,7 +420,7 @@ def test_many_log_in_at_once(session: AuthSession) -> None:
     session.enable()
     authenticate = session.nobody.channel.unary_unary(SHORT["Auth/Authenticate"])
     body = rpc.AuthenticateRequest(name="u", password="up").SerializeToString()
-    calls = [authenticate.future(body, timeout=20) for _ in range(40)]
+    calls = [authenticate.future(body, timeout=60) for _ in range(40)]
     tokens = [rpc.AuthenticateResponse.FromString(call.result()).token for call in calls]
     assert len(set(tokens)) == 40
     for token in tokens:
@@ -436,7 +436,7 @@ def test_a_login_given_up_harms_nobody(session: AuthSession) -> None:
     def gives_up() -> bool:
         """Unless the answer was quicker."""
         nonlocal given_up
-        call = authenticate.future(body, timeout=20)
+        call = authenticate.future(body, timeout=60)
         call.cancel()
         with suppress(grpc.FutureCancelledError):
             call.result()

@@ -46,7 +46,7 @@ def test_everything_but_tokens_survives_a_restart(tmp_path: Path) -> None:
         server.terminate()
         server.spawn()
         read = rpc.RangeRequest(key=b"a1")
-        wait = {"timeout": 60, "wait_for_ready": True}
+        wait = {"timeout": 120, "wait_for_ready": True}
         refused = session.nobody.channel.unary_unary("/etcdserverpb.KV/Range")
         with pytest.raises(grpc.RpcError) as error:
             refused(read.SerializeToString(), metadata=tuple(u.metadata.items()), **wait)
@@ -73,9 +73,9 @@ def test_our_client_logs_in_again_by_itself(tmp_path: Path) -> None:
         endpoint = Endpoint.parse(f"http://{server.endpoint}")
         client = Client(ClientConfig((endpoint,), user="u", password="up"))
         put = rpc.PutRequest(key=b"a1")
-        client.write(lambda stubs: stubs.kv.Put, put, 10)
+        client.write(lambda stubs: stubs.kv.Put, put, 60)
         root("Auth/UserChangePassword", name="u", password="up")  # voids its token
-        client.write(lambda stubs: stubs.kv.Put, put, 10)
+        client.write(lambda stubs: stubs.kv.Put, put, 60)
         client.close()
 
 
@@ -140,7 +140,7 @@ def test_members_that_cannot_sign_or_have_no_tokens(tmp_path: Path) -> None:
 def test_a_flag_that_means_nothing_ends_the_start(tmp_path: Path) -> None:
     server = keydeck_server(tmp_path / "data", flags=["--auth-token=macaroon"])
     server.spawn()
-    assert server.wait_exit(30) == 1
+    assert server.wait_exit(120) == 1
     assert "auth: invalid auth options" in server.log()
 
 
@@ -179,7 +179,7 @@ def test_case_22_certificates(tmp_path: Path) -> None:
 
     def ready() -> bool:
         read = session_of(authority.issue("root"))
-        options = {"timeout": 60, "wait_for_ready": True}
+        options = {"timeout": 120, "wait_for_ready": True}
         read.nobody.channel.unary_unary("/etcdserverpb.KV/Range")(
             rpc.RangeRequest(key=b"x").SerializeToString(), **options
         )

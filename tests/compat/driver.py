@@ -44,7 +44,7 @@ BARRIER = b"\x7f/barrier"
 BARRIER_WATCH_ID = SENTINEL_WATCH_ID + 1
 """Watched on every stream: its event comes behind those of everything written before."""
 OWN_WATCH_IDS = (SENTINEL_WATCH_ID, BARRIER_WATCH_ID)
-CALL_SECONDS_MAX = 30.0
+CALL_SECONDS_MAX = 120.0
 UNAVAILABLE = 14
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _END = object()
@@ -314,7 +314,7 @@ class DriverProcess:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._pipe.send(None)
-        self._process.join(10)
+        self._process.join(60)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()

@@ -18,7 +18,7 @@ from tests.compat.driver import KV, LEASE, MAINTENANCE
 
 ALPHABET = [b"a", b"b", b"c", b"\x00", b"\x7e", b"/", b"A"]
 STREAMS = 3
-LEASE_TTL_SECONDS = 3600
+LEASE_TTL_SECONDS = 36_000
 SHORT_LEASE = 1000
 """The id of leases that would expire during a run: revoked as soon as they are granted."""
 WATCHERS_PER_STREAM_MAX = 12

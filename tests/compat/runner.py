@@ -43,7 +43,7 @@ class Comparison:
     subject: str
     seed: int
     versions: tuple[str, str] = ("", "")
-    watch_seconds_max: float = 60.0
+    watch_seconds_max: float = 120.0
     """For a watcher that is late; one that will never be equal is a failure anyway."""
     plant: Any = None
     """For the harness's own test: called with each batch of the subject's answers."""

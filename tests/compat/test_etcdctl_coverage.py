@@ -47,7 +47,7 @@ def commands(binary: Path) -> set[str]:
         [binary, "help"],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
         env={"ETCDCTL_API": "3"},
     ).stdout

@@ -134,7 +134,7 @@ class Shape:
 
 
 def families(port: int) -> dict[str, Shape]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         lines = answer.read().decode().splitlines()
     found: dict[str, Shape] = {}
     shape = Shape("")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.compat.test_mixed_cluster import check_writes, lead
+from tests.compat.test_mixed_cluster import check_writes
 from tests.support.certificates import Authority
 from tests.support.cluster_proc import KEYDECK, cluster_of
 from tests.support.etcd_binaries import EtcdRelease
@@ -35,7 +35,7 @@ def test_mutual_tls_both_ways(tmp_path: Path, release35: EtcdRelease) -> None:
             )
         cluster.start()
         for member in cluster.members[:2]:
-            lead(cluster, member)
+            cluster.lead(member)
             check_writes(cluster, member.process.name.encode())
 
         # Revoked on both kinds alike: what the member dials from now on is refused.
@@ -46,7 +46,7 @@ def test_mutual_tls_both_ways(tmp_path: Path, release35: EtcdRelease) -> None:
         late.process.spawn()
         text = f"certificate serial {serial:x} revoked"
         for member in (ours, theirs):
-            wait_until(lambda of=member: text in of.process.log(500_000), 20, text)
+            wait_until(lambda of=member: text in of.process.log(5_000_000), 120, text)
 
 
 def test_certificates_that_each_member_makes(tmp_path: Path, release35: EtcdRelease) -> None:

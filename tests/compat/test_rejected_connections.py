@@ -23,7 +23,7 @@ from tests.support.servers_proc import (
 
 pytestmark = pytest.mark.compat
 
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
 Attempt = Callable[[int], None]
 
 

@@ -17,7 +17,7 @@ from kvserver.proto import rpc_pb2 as rpc
 from kvserver.proto import rpc_pb2_grpc as services
 from tests.support.servers_proc import ServerProcess, wait_until
 
-CALL_SECONDS_MAX = 20.0
+CALL_SECONDS_MAX = 60.0
 WRITERS = 6
 AUDITED_RECORDS_MAX = 250
 
@@ -87,7 +87,7 @@ class Load:
         """Until `more` further changes were acknowledged."""
         goal = len(self._ledger.records) + more
         wait_until(
-            lambda: len(self._ledger.records) >= goal or not self.alive, 60, f"{more} more writes"
+            lambda: len(self._ledger.records) >= goal or not self.alive, 180, f"{more} more writes"
         )
 
     @property

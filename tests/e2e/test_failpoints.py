@@ -19,7 +19,7 @@ from tests.support.servers_proc import ServerProcess, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-DEATH_SECONDS_MAX = 30
+DEATH_SECONDS_MAX = 90
 UNDER_WRITES = (
     "raftBeforeSave",
     "raftAfterSave",
@@ -59,7 +59,7 @@ class Failpoints:
         self._port = port
 
     def request(self, method: str, path: str, body: str = "") -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         try:
             connection.request(method, path, body)
             response = connection.getresponse()
@@ -112,7 +112,7 @@ def test_death_at_a_membership_change(member: ServerProcess, failpoint_port: int
     member.wait_exit(DEATH_SECONDS_MAX)
     member.start()
     with grpc.insecure_channel(member.endpoint) as channel:
-        listed = services.ClusterStub(channel).MemberList(rpc.MemberListRequest(), timeout=20)
+        listed = services.ClusterStub(channel).MemberList(rpc.MemberListRequest(), timeout=60)
         assert len(listed.members) in (1, 2)
         assert [m.isLearner for m in listed.members if "127.0.0.1:9" in str(m)] in ([], [True])
 

@@ -8,8 +8,8 @@ import os
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import ItemsView, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ from tests.support.servers_proc import wait_until
 
 pytestmark = pytest.mark.e2e
 
-SECONDS_MAX = 20.0
+SECONDS_MAX = 60.0
+"""Only an upper bound for a test that hangs."""
 READ = rpc.RangeRequest(key=b"k")
 
 
@@ -82,8 +83,27 @@ class Guarded:
         )
 
     def rejected(self) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.server.log.read_text().splitlines() if line]
+        written = self.server.log.read_bytes()
+        whole = written[: written.rfind(b"\n") + 1].splitlines()  # one may be on its way
+        lines = [json.loads(line) for line in whole if line]
         return [line for line in lines if line["msg"].startswith("rejected connection on ")]
+
+    def wait_for_refusal(self, kind: str, error: str, **more: object) -> dict[str, Any]:
+        """The line of the log, which may be written after the client has seen the end."""
+        wanted = {"msg": f"rejected connection on {kind} endpoint", "error": error, **more}
+        found: list[dict[str, Any]] = []
+
+        def there() -> bool:
+            found[:] = [line for line in self.rejected() if wanted.items() <= comparable(line)]
+            return bool(found)
+
+        wait_until(there, SECONDS_MAX, f"{wanted}")
+        return found[0]
+
+
+def comparable(line: dict[str, Any]) -> ItemsView[str, Any]:
+    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in line.items()}
+    return fields.items()
 
 
 @pytest.fixture(scope="module")
@@ -145,9 +165,8 @@ def test_every_listener_demands_a_certificate(guarded: Guarded) -> None:
 def test_only_clients_of_an_allowed_name(guarded: Guarded) -> None:
     stranger = guarded.authority.issue("alice", "elsewhere.example.com")
     assert guarded.status("http", stranger) == 0
-    last = guarded.rejected()[-1]
-    assert last["error"] == "client certificate authentication failed"
-    assert last["dns-names"] == ["elsewhere.example.com"]
+    refused_name = {"dns-names": ("elsewhere.example.com",)}
+    guarded.wait_for_refusal("client", "client certificate authentication failed", **refused_name)
     with guarded.channel(stranger) as channel, pytest.raises(grpc.RpcError) as refused:
         services.KVStub(channel).Range(READ, timeout=2)
     assert refused.value.code() in (
@@ -158,27 +177,13 @@ def test_only_clients_of_an_allowed_name(guarded: Guarded) -> None:
 
 def test_refusals_are_logged_as_etcd_logs_them(guarded: Guarded) -> None:
     """spec/config.md §5 rule 3: the words that operators' rules look for."""
-
-    def wait_for(kind: str, error: str) -> dict[str, Any]:
-        found: list[dict[str, Any]] = []
-
-        def there() -> bool:
-            found[:] = [
-                line
-                for line in guarded.rejected()
-                if line["msg"] == f"rejected connection on {kind} endpoint"
-                and line["error"] == error
-            ]
-            return bool(found)
-
-        wait_until(there, SECONDS_MAX, error)
-        return found[0]
-
+    wait_for = guarded.wait_for_refusal
     assert guarded.status("peer", None) == 0
     wait_for("peer", "tls: client didn't provide a certificate")
     with socket.create_connection(("127.0.0.1", guarded.ports["client"])) as plain:
         plain.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert plain.recv(1) == b""
+        with suppress(ConnectionResetError):
+            assert plain.recv(1) == b""
     line = wait_for("client", "tls: first record does not look like a TLS handshake")
     assert line["level"] == "warn"
     assert line["remote-addr"].startswith("127.0.0.1:")
@@ -192,8 +197,8 @@ def test_refusals_are_logged_as_etcd_logs_them(guarded: Guarded) -> None:
         pytest.raises(OSError),
     ):
         context.wrap_socket(plain, server_hostname="db.internal")
-    line = wait_for("client", "tls: client didn't provide a certificate")
-    assert any(line["server-name"] == "db.internal" for line in guarded.rejected()), line
+    name = {"server-name": "db.internal"}
+    wait_for("client", "tls: client didn't provide a certificate", **name)
 
 
 def test_a_revoked_certificate_is_refused_everywhere_and_others_go_on(guarded: Guarded) -> None:
@@ -212,8 +217,8 @@ def test_a_revoked_certificate_is_refused_everywhere_and_others_go_on(guarded: G
         kv.Range(READ, timeout=SECONDS_MAX)
     assert guarded.status("http", guarded.alice) == 200
     text = f"transport: certificate serial {guarded.carol.serial:x} revoked"
-    kinds = {line["msg"].split()[3] for line in guarded.rejected() if line["error"] == text}
-    assert kinds == {"client", "peer"}
+    for kind in ("client", "peer"):
+        guarded.wait_for_refusal(kind, text)
 
 
 def test_a_renewed_certificate_is_shown_without_a_restart(guarded: Guarded) -> None:
@@ -252,13 +257,14 @@ def test_etcds_own_client(guarded: Guarded) -> None:
     assert "m0, " in etcdctl(guarded.server, *own, "member", "list")
     assert url in etcdctl(guarded.server, *own, "endpoint", "status")
     with pytest.raises(AssertionError, match=r"context deadline exceeded|Unavailable"):
-        etcdctl(guarded.server, *reach, "--command-timeout=2s", "get", "fromctl")
+        etcdctl(guarded.server, *reach, "get", "fromctl", seconds=2)
 
 
 # -- other ways to be reached
 
 
-def etcdctl(server: Server, *arguments: str) -> str:
+def etcdctl(server: Server, *arguments: str, seconds: int = 30) -> str:
+    """A command is given longer than by itself: of a machine that is busy with something else."""
     release = find_etcd35() or find_etcd34()
     if release is None:
         pytest.skip("needs etcdctl")
@@ -267,7 +273,12 @@ def etcdctl(server: Server, *arguments: str) -> str:
         capture_output=True,
         text=True,
         timeout=SECONDS_MAX,
-        env={**os.environ, "ETCDCTL_API": "3"},
+        env={
+            **os.environ,
+            "ETCDCTL_API": "3",
+            "ETCDCTL_COMMAND_TIMEOUT": f"{seconds}s",
+            "ETCDCTL_DIAL_TIMEOUT": f"{seconds}s",
+        },
         cwd=server.directory,
     )
     assert done.returncode == 0, done.stderr

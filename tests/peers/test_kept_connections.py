@@ -10,6 +10,8 @@ import pytest
 
 from kvserver.peers.client import HttpClient, PeerUnreachable
 
+WAIT_SECONDS = 60.0
+"""Only an upper bound for a test that hangs."""
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CLOSING = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
 
@@ -55,7 +57,9 @@ async def asked(*answers: bytes) -> AsyncIterator[tuple[Other, HttpClient]]:
 
 
 async def ask(client: HttpClient, url: str) -> str:
-    answer = await client.request(url, "POST", "/leases", is_kept=True, timeout_seconds=10)
+    answer = await client.request(
+        url, "POST", "/leases", is_kept=True, timeout_seconds=WAIT_SECONDS
+    )
     return answer.text
 
 
@@ -72,7 +76,7 @@ async def test_one_after_the_other_share_one() -> None:
 async def test_others_get_their_own() -> None:
     async with asked(ANSWER) as (other, client):
         for _ in range(2):
-            await client.request(other.url, "GET", "/members", timeout_seconds=10)
+            await client.request(other.url, "GET", "/members", timeout_seconds=WAIT_SECONDS)
         assert len(other.connections) == 2
 
 
@@ -92,7 +96,7 @@ async def test_one_that_is_closed_under_the_request_is_replaced() -> None:
         other.answers = [b"", ANSWER]
         other.heard.clear()
         asking = asyncio.ensure_future(ask(client, other.url))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_SECONDS):
             await other.heard.wait()
         other.connections[0].transport.abort()
         assert await asking == "ok"

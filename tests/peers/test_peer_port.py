@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -136,7 +137,10 @@ async def test_leases_and_promotions(port: Port) -> None:
     answer = await port.full("POST", "/leases", bytes.fromhex("08d209"))
     assert (answer.status, answer.body.hex()) == (200, "10d209183c")
     answer = await port.full("POST", "/leases/internal", bytes.fromhex("0a0308d209"))
-    assert (answer.status, answer.body.hex()) == (200, "0a090a0010d209183b203c")
+    # 59 s are left, and less on a machine that had something else to do.
+    told = re.fullmatch("0a090a0010d20918(..)203c", answer.body.hex())
+    assert answer.status == 200 and told is not None
+    assert 0 < int(told[1], 16) <= 59
     assert await port.ask("POST", "/leases", b"\x08\x05") == (404, "lease not found\n")
     assert await port.ask("POST", "/leases/internal", b"") == (
         400,
@@ -181,7 +185,7 @@ async def test_a_member_that_was_added_gets_its_streams(port: Port) -> None:
         exchange.transport.write(head)
         return exchange
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         first = await dial()
         head = await heads.get()
         assert (head["status"], head["x-server-version"]) == ("200", "3.7.1")

@@ -86,7 +86,7 @@ async def test_nothing_runs_here_past_what_was_submitted(rig: Rig) -> None:
     """The log's bytes are written in their order."""
     gate = threading.Event()
     last: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-    rig.thread.submit(lambda: gate.wait(10) and None, last.set_result)
+    rig.thread.submit(lambda: gate.wait(60) and None, last.set_result)
     assert rig.thread.run_here(lambda: None) is None
     gate.set()
     await last

@@ -15,7 +15,7 @@ from kvserver.mvcc.backend.lmdb import LmdbBackend
 from kvserver.runtime.flush_thread import FlushThread
 from kvserver.runtime.grant import SliceGrant
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 
 
 class CallableJob:

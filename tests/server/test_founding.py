@@ -87,7 +87,7 @@ async def test_a_member_that_lost_its_data_does_not_come_back_as_new(tmp_path: P
     """§2.1: it is in the membership of whoever answers, with client URLs."""
     async with running(tmp_path) as member:
         url = "http://" + member.log.find("serving peer traffic")[0]["address"]
-        found = await asyncio.to_thread(fetch_members, url, 5.0, None)
+        found = await asyncio.to_thread(fetch_members, url, 60.0, None)
         assert found is not None
         _, (known,) = found
         assert known.name == "default"
@@ -108,6 +108,6 @@ async def test_a_leader_that_is_behind_publishes_later(tmp_path: Path) -> None:
         loop._proposals.refusal = errors.RequestTooManyRequests
         cluster.became_leader()
         loop._proposals.refusal = None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while loop.applied_index == before:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

@@ -144,7 +144,7 @@ async def is_let_in(host: str, port: int, context: ssl.SSLContext) -> bool:
     try:
         reader, writer = await asyncio.open_connection(host, port, ssl=context)
         writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        answer = await asyncio.wait_for(reader.read(), 20)
+        answer = await asyncio.wait_for(reader.read(), 60)
         writer.close()
     except (OSError, ssl.SSLError):
         return False

@@ -69,7 +69,7 @@ async def test_a_start_defragments_when_enough_would_be_freed(tmp_path: Path) ->
     async with running(tmp_path) as member:
         for number in range(12):
             await member.kv.Put(rpc_pb2.PutRequest(key=b"%d" % number, value=b"x" * 300_000))
-        async with asyncio.timeout(20):  # until all of it has reached the file
+        async with asyncio.timeout(60):  # until all of it has reached the file
             while (await member.maintenance.Status(rpc_pb2.StatusRequest())).dbSize < 3_500_000:
                 pass
         answer = await member.kv.DeleteRange(rpc_pb2.DeleteRangeRequest(key=b"0", range_end=b"9~"))

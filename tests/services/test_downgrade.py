@@ -37,7 +37,7 @@ async def cluster_version(member: Member) -> str:
 
 
 async def version_becomes(member: Member, wanted: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await cluster_version(member) != wanted:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -96,7 +96,7 @@ async def test_the_downgrade_ends_by_itself_when_every_member_is_of_the_target(
         await downgrade(member, ENABLE, "3.6")
         await version_becomes(member, "3.6.0")
         monkeypatch.setattr(versions, "SERVER_VERSION", "3.6.9")  # as if it had been replaced
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await downgrade_info(member))[0]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert await cluster_version(member) == "3.6.0"

@@ -43,7 +43,7 @@ def test_a_watch_ends_when_its_client_goes(asker: Asker, client: GatewayClient) 
     before = handled(asker, "Watch", "Canceled")
     with client.stream("/v3/watch", {"create_request": {"key": KEY}}) as lines:
         assert next(lines)["result"]["created"]
-    wait_until(lambda: handled(asker, "Watch", "Canceled") == before + 1, SECONDS_MAX, "canceled")
+    wait_until(lambda: handled(asker, "Watch", "Canceled") > before, SECONDS_MAX, "canceled")
 
 
 def test_a_waiting_lock_ends_when_its_client_goes(asker: Asker, client: GatewayClient) -> None:

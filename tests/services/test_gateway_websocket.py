@@ -16,11 +16,11 @@ from tests.support.in_process import Member, running
 
 
 def socket(member: Member, path: str, **options: Any) -> connect:
-    return connect(f"ws://{member.address}{path}", proxy=None, open_timeout=20, **options)
+    return connect(f"ws://{member.address}{path}", proxy=None, open_timeout=60, **options)
 
 
 async def told(connection: ClientConnection) -> Any:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return json.loads(await connection.recv())
 
 
@@ -63,7 +63,7 @@ async def test_the_watch_ends_with_its_socket(tmp_path: Path) -> None:
             await connection.send(CREATE)
             await told(connection)
             assert await watchers(member) == 1
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await watchers(member):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -126,7 +126,7 @@ async def test_garbage_and_oversize_close_the_socket(tmp_path: Path) -> None:
             + b"\xff"
             * 100
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 101")
         assert b"\x88" in answer  # a close frame

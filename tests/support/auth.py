@@ -8,6 +8,9 @@ from kvserver.client import Client
 from kvserver.proto import auth_pb2, rpc_pb2
 from tests.support.servers import KEYDECK, kinds
 
+CALL_SECONDS_MAX = 60.0
+"""Only an upper bound for a test that hangs."""
+
 
 def auth_kinds() -> list[str]:
     """The kinds of server that have the Auth service: Keydeck from the day it is there."""
@@ -19,7 +22,7 @@ def enable_auth(client: Client) -> None:
     """root, and rita who may read /pub/ only."""
 
     def do(pick, request) -> None:
-        client.write(pick, request, 5)
+        client.write(pick, request, CALL_SECONDS_MAX)
 
     do(lambda s: s.auth.RoleAdd, rpc_pb2.AuthRoleAddRequest(name="reader"))
     permission = auth_pb2.Permission(
@@ -45,7 +48,7 @@ class Hands:
 
     def __call__(self, method: str, **fields: object) -> None:
         request = getattr(rpc_pb2, f"Auth{method}Request")(**fields)
-        self.client.write(lambda s: getattr(s.auth, method), request, 5)
+        self.client.write(lambda s: getattr(s.auth, method), request, CALL_SECONDS_MAX)
 
     def role(self, name: str, *grants: tuple[int, bytes, bytes]) -> None:
         self("RoleAdd", name=name)
@@ -60,11 +63,11 @@ class Hands:
 
     def clear(self) -> None:
         for name in self.client.read(
-            lambda s: s.auth.UserList, rpc_pb2.AuthUserListRequest(), 5
+            lambda s: s.auth.UserList, rpc_pb2.AuthUserListRequest(), CALL_SECONDS_MAX
         ).users:
             self("UserDelete", name=name)
         for name in self.client.read(
-            lambda s: s.auth.RoleList, rpc_pb2.AuthRoleListRequest(), 5
+            lambda s: s.auth.RoleList, rpc_pb2.AuthRoleListRequest(), CALL_SECONDS_MAX
         ).roles:
             self("RoleDelete", role=name)
 
@@ -72,4 +75,6 @@ class Hands:
         self.user("root", password="root's")
         self("RoleAdd", name="root")
         self("UserGrantRole", user="root", role="root")
-        self.client.write(lambda s: s.auth.AuthEnable, rpc_pb2.AuthEnableRequest(), 5)
+        self.client.write(
+            lambda s: s.auth.AuthEnable, rpc_pb2.AuthEnableRequest(), CALL_SECONDS_MAX
+        )

@@ -17,7 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 from kvserver.proto import auth_pb2, election_pb2, lock_pb2
 from kvserver.proto import rpc_pb2 as rpc
 
-CALL_SECONDS_MAX = 20.0
+CALL_SECONDS_MAX = 60.0
 
 
 def _methods() -> Iterator[tuple[str, MethodDescriptor]]:

@@ -2,15 +2,22 @@
 
 Members are `ServerProcess`es with fixed ports, so that any of them can be killed and started
 again. Waiting is asking the members, never a fixed pause.
+
+On a machine that is busy with something else there may be an election at any time. What may be
+asked again is asked again then (`patiently`); what is about who leads is asked of a cluster with
+`CALM` timeouts, in which nobody campaigns because he has not run for a while.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
 
@@ -19,7 +26,27 @@ from kvserver.proto import rpc_pb2_grpc as services
 from tests.support.servers_proc import ServerProcess, free_port, wait_until
 
 KEYDECK = (sys.executable, "-m", "kvserver")
-SECONDS_MAX = 30.0
+SECONDS_MAX = 120.0
+CALL_SECONDS_MAX = 30.0
+"""Both only end a test that hangs."""
+CALM = ("--heartbeat-interval=100", "--election-timeout=5000")
+T = TypeVar("T")
+PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+UNHEALTHY = "etcdserver: unhealthy cluster"
+"""The links of a member are to be some seconds old before the membership may change."""
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """The answer to what may be asked more than once, asked until no election is in its way."""
+    deadline = time.monotonic() + SECONDS_MAX
+    pause = threading.Event()
+    while True:
+        try:
+            return call()
+        except grpc.RpcError as error:
+            if error.code() not in PASSING or time.monotonic() > deadline:
+                raise
+        pause.wait(0.05)
 
 
 @dataclass
@@ -61,26 +88,88 @@ class ClusterMember:
     def peer_url(self) -> str:
         return self.process.peer_url
 
-    def put(self, key: bytes, value: bytes, timeout: float = 10) -> int:
+    def put(self, key: bytes, value: bytes) -> int:
+        """The revision. Written again where an election left open whether it was."""
+        return patiently(lambda: self.put_once(key, value))
+
+    def put_once(self, key: bytes, value: bytes) -> int:
         request = rpc.PutRequest(key=key, value=value)
-        answer = self.kv.Put(request, timeout=timeout, wait_for_ready=True)
+        answer = self.kv.Put(request, timeout=CALL_SECONDS_MAX, wait_for_ready=True)
         return int(answer.header.revision)
 
-    def get(self, key: bytes, *, serializable: bool = False, timeout: float = 10) -> bytes | None:
+    def get(self, key: bytes, *, serializable: bool = False) -> bytes | None:
+        return patiently(lambda: self.get_once(key, serializable=serializable))
+
+    def get_once(self, key: bytes, *, serializable: bool = False) -> bytes | None:
         request = rpc.RangeRequest(key=key, serializable=serializable)
-        found = self.kv.Range(request, timeout=timeout, wait_for_ready=True).kvs
+        found = self.kv.Range(request, timeout=CALL_SECONDS_MAX, wait_for_ready=True).kvs
         return bytes(found[0].value) if found else None
 
     def status(self) -> rpc.StatusResponse:
-        return self.maintenance.Status(rpc.StatusRequest(), timeout=10, wait_for_ready=True)
+        request = rpc.StatusRequest()
+        return self.maintenance.Status(request, timeout=CALL_SECONDS_MAX, wait_for_ready=True)
 
     def hash_kv(self, revision: int = 0) -> tuple[int, int]:
-        answer = self.maintenance.HashKV(rpc.HashKVRequest(revision=revision), timeout=10)
+        request = rpc.HashKVRequest(revision=revision)
+        answer = patiently(lambda: self.maintenance.HashKV(request, timeout=CALL_SECONDS_MAX))
         return int(answer.hash), int(answer.header.revision)
 
     def members(self) -> list[rpc.Member]:
         request = rpc.MemberListRequest(linearizable=True)
-        return list(self.cluster.MemberList(request, timeout=10).members)
+        ask = self.cluster.MemberList
+        return list(patiently(lambda: ask(request, timeout=CALL_SECONDS_MAX)).members)
+
+    def add(self, peer_url: str, *, is_learner: bool = False) -> rpc.MemberAddResponse:
+        """Adds a member. An answer that an election swallowed is made up from the list."""
+        request = rpc.MemberAddRequest(peerURLs=[peer_url], isLearner=is_learner)
+        answered = self._change(
+            lambda: self.cluster.MemberAdd(request, timeout=CALL_SECONDS_MAX),
+            done="etcdserver: Peer URLs already exists",
+        )
+        if answered is not None:
+            return answered  # type: ignore[no-any-return]
+        members = self.members()
+        (added,) = (member for member in members if peer_url in member.peerURLs)
+        return rpc.MemberAddResponse(member=added, members=members)
+
+    def remove(self, number: int) -> None:
+        request = rpc.MemberRemoveRequest(ID=number)
+        self._change(
+            lambda: self.cluster.MemberRemove(request, timeout=CALL_SECONDS_MAX),
+            done="etcdserver: member not found",
+        )
+
+    def promote(self, number: int) -> list[rpc.Member]:
+        """The members, once the learner was in sync and votes."""
+        request = rpc.MemberPromoteRequest(ID=number)
+        answered = self._change(
+            lambda: self.cluster.MemberPromote(request, timeout=CALL_SECONDS_MAX),
+            done="etcdserver: can only promote a learner member",
+        )
+        return self.members() if answered is None else list(answered.members)
+
+    def _change(self, call: Callable[[], T], done: str) -> T | None:
+        """A change of the membership, as soon as it may be made. None when it was made by a call
+        whose answer was lost, which `done` tells."""
+        answers: list[T | None] = []
+        is_lost = False
+
+        def made() -> bool:
+            nonlocal is_lost
+            try:
+                answers.append(call())
+            except grpc.RpcError as error:
+                text = error.details() or ""
+                if is_lost and text == done:
+                    answers.append(None)
+                elif text != UNHEALTHY and "in sync with leader" not in text:
+                    is_lost = True
+                    if error.code() not in PASSING:
+                        raise
+            return bool(answers)
+
+        wait_until(made, SECONDS_MAX, "the membership may be changed")
+        return answers[0]
 
     def close(self) -> None:
         if self.channel is not None:
@@ -103,7 +192,8 @@ class Cluster:
 
     def start(self) -> None:
         for member in self.members:
-            member.process.spawn()
+            if not member.process.running():
+                member.process.spawn()
         for member in self.members:
             member.process.wait_ready(SECONDS_MAX)
 
@@ -125,8 +215,32 @@ class Cluster:
         return found[0]
 
     def followers(self) -> list[ClusterMember]:
+        return self.roles()[1]
+
+    def roles(self) -> tuple[ClusterMember, list[ClusterMember]]:
+        """The leader and the others, as of one moment."""
         leader = self.leader()
-        return [member for member in self.running() if member is not leader]
+        return leader, [member for member in self.running() if member is not leader]
+
+    def lead(self, member: ClusterMember) -> int:
+        """Have this member lead; a term in which it does."""
+        own = member.status().header.member_id
+        terms: list[int] = []
+
+        def leads() -> bool:
+            leader = self.leader()
+            if leader is member:
+                status = member.status()
+                terms.extend([status.raftTerm] if status.leader == own else [])
+                return bool(terms)
+            # Whoever leads no more by then says so.
+            with contextlib.suppress(grpc.RpcError):
+                request = rpc.MoveLeaderRequest(targetID=own)
+                leader.maintenance.MoveLeader(request, timeout=CALL_SECONDS_MAX)
+            return False
+
+        wait_until(leads, SECONDS_MAX, f"{member.process.name} leads")
+        return terms[0]
 
     def wait_equal(self, revision: int) -> set[int]:
         """The hashes of all running members, once all of them have `revision`."""

@@ -44,7 +44,7 @@ def release_at(etcd: Path) -> EtcdRelease | None:
     etcd = etcd.absolute()
     try:
         answer = subprocess.run(
-            [etcd, "--version"], capture_output=True, text=True, timeout=20, check=True
+            [etcd, "--version"], capture_output=True, text=True, timeout=120, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None

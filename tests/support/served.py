@@ -9,7 +9,7 @@ from tests.support.servers_proc import ServerProcess
 
 UNDECODABLE = b"\x0a\x7fabc"
 """A served method answers that it cannot read this, and does nothing."""
-PROBE_SECONDS_MAX = 10.0
+PROBE_SECONDS_MAX = 60.0
 
 
 def serves(member: ServerProcess, path: str) -> bool:

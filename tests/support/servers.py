@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,9 +23,12 @@ import grpc
 from kvserver.client import Client, ClientConfig, Endpoint
 from kvserver.proto import rpc_pb2
 from tests.support.etcd_binaries import find_etcd35
+from tests.support.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS_MAX = 30.0
+START_SECONDS_MAX = 90.0
+CONNECT_SECONDS_MAX = 5.0
+POLL_SECONDS = 0.01
 
 ETCD = "etcd"
 ETCD35 = "etcd-3.5"
@@ -67,17 +71,6 @@ def program(kind: str) -> list[str]:
     return [found]
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
 @dataclass(slots=True)
 class Server:
     """One running member."""
@@ -111,7 +104,7 @@ class Server:
             return
         self.process.terminate()
         try:
-            self.process.wait(10)
+            self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -129,18 +122,33 @@ class Server:
     def wait_until_ready(self) -> None:
         """Until it answers a linearizable read, so that there is a leader too."""
         deadline = time.monotonic() + START_SECONDS_MAX
+        self._wait_until_it_listens(deadline)
         client = self.client()
         read = client.stubs(self.endpoint).kv.Range
         try:
             while True:
                 try:
-                    read(rpc_pb2.RangeRequest(key=b"?"), timeout=1.0, wait_for_ready=True)
+                    read(rpc_pb2.RangeRequest(key=b"?"), timeout=5.0, wait_for_ready=True)
                     return
                 except grpc.RpcError as error:
                     self._assert_alive()
                     assert time.monotonic() < deadline, f"{self.name} is not ready: {error}"
         finally:
             client.close()
+
+    def _wait_until_it_listens(self, deadline: float) -> None:
+        """A gRPC channel that met nobody lets more time pass before it dials again than members
+        take to start."""
+        pause = threading.Event()
+        address = (self.endpoint.host, self.endpoint.port)
+        while True:
+            try:
+                socket.create_connection(address, CONNECT_SECONDS_MAX).close()
+                return
+            except OSError:
+                self._assert_alive()
+                assert time.monotonic() < deadline, f"{self.name} does not listen"
+            pause.wait(POLL_SECONDS)
 
     def _assert_alive(self) -> None:
         assert self.process is not None

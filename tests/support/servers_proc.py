@@ -28,22 +28,18 @@ import grpc
 from kvserver.proto import rpc_pb2 as rpc
 from kvserver.proto import rpc_pb2_grpc as services
 from tests.support.etcd_binaries import REPOSITORY, EtcdRelease, release_at
+from tests.support.ports import free_port
 
-READY_SECONDS_MAX = 60.0
-STOP_SECONDS_MAX = 20.0
+READY_SECONDS_MAX = 120.0
+STOP_SECONDS_MAX = 60.0
+ASK_SECONDS_MAX = 30.0
+"""Of a question to a member that is there: all of these only end a test that hangs."""
 POLL_SECONDS = 0.01
 START_ATTEMPTS_MAX = 3
 
 
 class ServerFailed(AssertionError):
     """The process ended, or never became ready; the message carries the end of its log."""
-
-
-def free_port() -> int:
-    """A port that was free a moment ago (the caller retries when somebody else was quicker)."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: object, seconds_max: float, what: str) -> None:
@@ -186,9 +182,11 @@ class ServerProcess:
 
     def _http_connection(self) -> http.client.HTTPConnection:
         if self.authority is None:
-            return http.client.HTTPConnection(self.host, self.client_port, timeout=10)
+            return http.client.HTTPConnection(self.host, self.client_port, timeout=ASK_SECONDS_MAX)
         context = ssl.create_default_context(cadata=self.authority.decode())
-        return http.client.HTTPSConnection(self.host, self.client_port, timeout=10, context=context)
+        return http.client.HTTPSConnection(
+            self.host, self.client_port, timeout=ASK_SECONDS_MAX, context=context
+        )
 
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None

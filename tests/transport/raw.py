@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,16 @@ class Frame:
     def error_code(self) -> int:
         start = 4 if self.kind == frames.GOAWAY else 0
         return int.from_bytes(self.payload[start : start + 4], "big")
+
+
+async def slow_socket(port: int) -> socket.socket:
+    """Connected, and of a reader that the kernel takes next to nothing for: however large buffers
+    may grow on this machine."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    return sock
 
 
 class RawClient:

@@ -9,7 +9,7 @@ import pytest
 
 from kvserver.transport import TransportLimits, frames
 from kvserver.transport.errors import ENHANCE_YOUR_CALM, REFUSED_STREAM
-from tests.transport.raw import RawClient, block, replaced
+from tests.transport.raw import RawClient, block, replaced, slow_socket
 from tests.transport.running import Running, message, running, wait_for
 
 SMALL = TransportLimits(nuisance_frames_burst=100, nuisance_frames_per_second=0.0)
@@ -169,8 +169,8 @@ async def test_a_preface_that_does_not_come(sent: bytes) -> None:
 async def test_a_silent_peer_is_asked_and_then_given_up() -> None:
     limits = TransportLimits(keepalive_seconds=0.05, keepalive_timeout_seconds=0.05)
     async with running(limits) as run:
-        client = await RawClient.connect(run.port)
-        client.send(opened(1, "Silent"))
+        hello = frames.PREFACE + frames.settings([])
+        client = await RawClient.connect(run.port, hello + opened(1, "Silent"))
         await wait_for(run.service.arrived)
         await client.first(frames.PING)
         await client.until_closed()
@@ -186,7 +186,7 @@ async def test_a_peer_that_hears_no_goaway_is_cut_off(
     run.service.chunks, run.service.chunk = 2000, b"x" * 60_000
     hello = frames.PREFACE + frames.settings([(4, 2**31 - 1)])
     grant = frames.window_update(0, 2**31 - 1 - 65_535)
-    reader, writer = await asyncio.open_connection("127.0.0.1", run.port, limit=1024)
+    reader, writer = await asyncio.open_connection(sock=await slow_socket(run.port), limit=1024)
     writer.write(hello + grant + opened(1, "Source") + frames.frame(0, 1, 1, message(b"go")))
     await run.until(lambda: run.service.streams and not run.service.streams[0].writable)
     run.service.streams[0].connection.fault(ENHANCE_YOUR_CALM, "test")

@@ -11,7 +11,7 @@ import pytest
 from kvserver.transport import frames
 from kvserver.transport.errors import NO_ERROR, REFUSED_STREAM
 from tests.transport.raw import RawClient, block, replaced
-from tests.transport.running import running, wait_for
+from tests.transport.running import WAIT_SECONDS, running, wait_for
 
 
 async def test_an_idle_connection_closes_after_a_round_trip() -> None:
@@ -19,7 +19,7 @@ async def test_an_idle_connection_closes_after_a_round_trip() -> None:
         client = await RawClient.connect(run.port)
         client.call(1, b"x")
         await client.answered(1)
-        draining = asyncio.ensure_future(run.server.drain(10))
+        draining = asyncio.ensure_future(run.server.drain(60))
         first = await client.first(frames.GOAWAY)
         assert (first.payload[:4], first.error_code) == (b"\x7f\xff\xff\xff", NO_ERROR)
         ping = await client.first(frames.PING)
@@ -37,7 +37,7 @@ async def test_open_calls_end_and_new_ones_are_refused() -> None:
         client = await RawClient.connect(run.port)
         client.call(1, b"answer", "/pkg.Svc/Slowly")
         await wait_for(run.service.arrived)
-        draining = asyncio.ensure_future(run.server.drain(10))
+        draining = asyncio.ensure_future(run.server.drain(60))
         ping = await client.first(frames.PING)
         client.call(3, b"sent before the client knew")
         assert (await client.answered(3))["grpc-status"] == "0"
@@ -78,7 +78,7 @@ async def test_http1_finishes_its_request() -> None:
         idle, idle_writer = await asyncio.open_connection("127.0.0.1", run.port)
         idle_writer.write(b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
         await idle.readuntil(b"GET /a  0")
-        await asyncio.wait_for(run.server.drain(10), 5)
+        await asyncio.wait_for(run.server.drain(600), WAIT_SECONDS)
         assert await idle.read() == b""
         idle_writer.close()
 
@@ -91,10 +91,10 @@ async def test_a_grpc_client_moves_over_without_an_error() -> None:
             call = channel.unary_unary("/pkg.Svc/Later")
             assert await call(b"before") == b"before"
             results = [asyncio.ensure_future(_call(call, n)) for n in range(20)]
-            await one.server.drain(5)
+            await one.server.drain(60)
             assert await asyncio.gather(*results) == list(range(20))
-            assert await call(b"after", wait_for_ready=True, timeout=10) == b"after"
+            assert await call(b"after", wait_for_ready=True, timeout=60) == b"after"
 
 
 async def _call(call: grpc.aio.UnaryUnaryMultiCallable, number: int) -> int:
-    return int(await call(b"%d" % number, wait_for_ready=True, timeout=10))
+    return int(await call(b"%d" % number, wait_for_ready=True, timeout=60))

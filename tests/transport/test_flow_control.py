@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
 import pytest
 
 from kvserver.transport import TransportLimits, frames
 from kvserver.transport.errors import REFUSED_STREAM
-from tests.transport.raw import RawClient, block, replaced
-from tests.transport.running import H2Client, message, running, wait_for
+from tests.transport.raw import RawClient, block, replaced, slow_socket
+from tests.transport.running import WAIT_SECONDS, H2Client, message, running, wait_for
 
 
 def opened(stream_id: int, method: str, body: bytes = b"go") -> bytes:
@@ -151,10 +150,7 @@ async def test_a_reader_that_stopped_stops_its_stream_not_the_server() -> None:
     async with running(limits) as run:
         run.service.chunks, run.service.chunk = 10_000, b"s" * 65_000
         loop = asyncio.get_running_loop()
-        sock = socket.socket()
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        await loop.sock_connect(sock, ("127.0.0.1", run.port))
+        sock = await slow_socket(run.port)
         hello = frames.PREFACE + frames.settings([(4, 2**31 - 1)])
         grant = frames.window_update(0, 2**31 - 1 - 65_535)
         await loop.sock_sendall(sock, hello + grant + opened(1, "Source"))
@@ -177,10 +173,7 @@ async def test_input_is_not_parsed_while_the_socket_is_full() -> None:
     limits = TransportLimits(socket_high_water_bytes=16 * 1024, flush_bytes=16 * 1024)
     async with running(limits) as run:
         loop = asyncio.get_running_loop()
-        sock = socket.socket()
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        await loop.sock_connect(sock, ("127.0.0.1", run.port))
+        sock = await slow_socket(run.port)
         grant = frames.window_update(0, 2**31 - 1 - 65_535)
         await loop.sock_sendall(sock, frames.PREFACE + frames.settings([(4, 2**31 - 1)]) + grant)
         body = b"b" * 16_000
@@ -195,7 +188,7 @@ async def test_input_is_not_parsed_while_the_socket_is_full() -> None:
         # The peer reads again: everything is answered, in order.
         size = 0
         while size < 1000 * 16_000:
-            data = await asyncio.wait_for(loop.sock_recv(sock, 1 << 20), 20)
+            data = await asyncio.wait_for(loop.sock_recv(sock, 1 << 20), WAIT_SECONDS)
             assert data
             size += len(data)
         await sending

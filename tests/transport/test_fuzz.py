@@ -57,7 +57,7 @@ async def _attack(run: Running, pieces: list[bytes], hello: bytes) -> None:
         writer.write(piece)
     if writer.can_write_eof():
         writer.write_eof()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         try:
             while await reader.read(65_536):
                 pass

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from kvserver.transport import TransportLimits
-from tests.transport.raw import RawClient
+from tests.transport.raw import RawClient, slow_socket
 from tests.transport.running import WAIT_SECONDS, Running, running
 
 
@@ -123,7 +123,7 @@ async def test_a_slow_reader_is_written_nothing_past_the_iterator(run: Running) 
 
     run.service.on_streaming = writers.append
     run.service.pieces = pieces  # type: ignore[method-assign]
-    _, writer = await asyncio.open_connection("127.0.0.1", run.port, limit=1024)
+    _, writer = await asyncio.open_connection(sock=await slow_socket(run.port), limit=1024)
     writer.write(get("/stream"))
     await run.until(lambda: bool(writers))
     taken = 0
@@ -131,7 +131,7 @@ async def test_a_slow_reader_is_written_nothing_past_the_iterator(run: Running) 
         taken += 1
         assert taken < 1000, "nobody reads"
     writer.transport.abort()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_SECONDS):
         await ended.wait()
     assert not writers[0](b"gone")
 
@@ -232,7 +232,7 @@ async def test_a_slow_reader_holds_its_stream_back(run: Running) -> None:
             yield b"x" * 100_000
 
     run.service.pieces = plenty  # type: ignore[method-assign]
-    reader, writer = await asyncio.open_connection("127.0.0.1", run.port, limit=1024)
+    reader, writer = await asyncio.open_connection(sock=await slow_socket(run.port), limit=1024)
     writer.write(get("/stream"))
     await reader.readexactly(1024)
     (connection,) = run.server._endpoints[0].connections

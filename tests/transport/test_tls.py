@@ -54,7 +54,7 @@ async def test_grpc_over_tls(certificates: Certificates) -> None:
         credentials = grpc.ssl_channel_credentials(certificates.ca.read_bytes())
         async with grpc.aio.secure_channel(f"localhost:{run.port}", credentials) as channel:
             body = b"s" * 300_000
-            assert await channel.unary_unary("/pkg.Svc/Echo")(body, timeout=20) == body
+            assert await channel.unary_unary("/pkg.Svc/Echo")(body, timeout=60) == body
         peer = run.service.calls[0].peer
         assert peer.is_tls
         assert peer.common_name is None
@@ -69,7 +69,7 @@ async def test_a_client_certificate_names_its_owner(certificates: Certificates) 
             certificates.client_cert.read_bytes(),
         )
         async with grpc.aio.secure_channel(f"localhost:{run.port}", credentials) as channel:
-            await channel.unary_unary("/pkg.Svc/Echo")(b"x", timeout=20)
+            await channel.unary_unary("/pkg.Svc/Echo")(b"x", timeout=60)
         assert run.service.calls[0].peer.common_name == "alice"
 
 

@@ -58,7 +58,7 @@ def call(server: ServerProcess, path: str, **body: object) -> dict[str, object]:
         name: base64.b64encode(value).decode() if isinstance(value, bytes) else value
         for name, value in body.items()
     }
-    connection = http.client.HTTPConnection("127.0.0.1", server.client_port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.client_port, timeout=60)
     try:
         connection.request("POST", f"/v3/kv/{path}", json.dumps(encoded))
         response = connection.getresponse()
@@ -172,6 +172,6 @@ def test_etcd_and_we_exclude_each_other_from_a_log(etcd: ServerProcess) -> None:
     etcd.kill()
     wal = Wal.open(FS, str(wal_dir(etcd)))
     etcd.spawn()
-    assert etcd.wait_exit(20) == 1, "etcd finds the log locked"
+    assert etcd.wait_exit(60) == 1, "etcd finds the log locked"
     wal.read_all()
     wal.close()

@@ -6,9 +6,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import random
 import signal
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from tests.support.chaos.disks import ballast, small_disk, unmount
 from tests.support.chaos.namespaces import Namespaces
 from tests.support.cluster_proc import ClusterMember
 from tests.support.peer_proxy import PeerProxy
+from tests.support.ports import free_port, is_free
 from tests.support.servers_proc import ServerProcess, keydeck_command
 
 HEARTBEAT_MS = 50
@@ -37,22 +36,17 @@ START_SECONDS_MAX = 120.0
 
 
 class Ports:
-    """Ports below the range from which the kernel takes those of outgoing connections: a member
-    that is down for a while finds its own again."""
+    """Those of a range that is given, or of the one that all tests share."""
 
     def __init__(self, first: int = 0, last: int = 0) -> None:
-        begin = first or random.SystemRandom().randrange(20_000, 29_000)
-        self._left = iter(range(begin, (last or begin + 2000) + 1))
+        self._left = iter(range(first, last + 1)) if first else None
 
     def take(self) -> int:
+        if self._left is None:
+            return free_port()
         for port in self._left:
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-            return port
+            if is_free(port):
+                return port
         raise AssertionError("no ports left")
 
 
@@ -95,7 +89,7 @@ class ChaosMember(ClusterMember):
         """Arm, or with `off` disarm; whether the member took it."""
         if self.is_etcd or not self.process.running():
             return False
-        connection = http.client.HTTPConnection(self.process.host, self.failpoint_port, timeout=5)
+        connection = http.client.HTTPConnection(self.process.host, self.failpoint_port, timeout=30)
         try:
             connection.request("PUT", f"/{name}", term)
             return connection.getresponse().status == 204

@@ -16,7 +16,7 @@ from kvserver.proto import rpc_pb2 as rpc
 from tests.support.chaos.cluster import ChaosMember
 from tests.support.chaos.faults import Fault, Scene
 
-STEP_SECONDS_MAX = 40.0
+STEP_SECONDS_MAX = 120.0
 CALL_SECONDS_MAX = 5.0
 PAUSE_SECONDS = 0.1
 T = TypeVar("T")
