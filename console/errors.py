@@ -82,6 +82,20 @@ def cluster_error(
     )
 
 
+def form_again(
+    request: HttpRequest, template: str, error: ClusterError, context: dict[str, Any]
+) -> HttpResponse:
+    """The form with what was typed into it, and why it could not be carried out."""
+    headline, status, explanation = STATES[type(error)]
+    context = context | {
+        "failure": error,
+        "headline": headline,
+        "explanation": explanation,
+        "is_denied": isinstance(error, Denied),
+    }
+    return render(request, template, context, status=status)
+
+
 class ErrorPagesMiddleware:
     """Turns a domain error that a view let through into its page."""
 

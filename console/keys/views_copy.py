@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 
 from console.access import allow
 from console.audit.record import Outcome, etcdctl_for, recorded
-from console.errors import cluster_error, plain
+from console.errors import cluster_error, form_again, plain
 from console.gateway import ClusterError, Key
 from console.keys.addresses import BadAddress, bytes_of, key_of, key_url, number_of
 from console.keys.byte_text import show
@@ -64,6 +64,8 @@ def _copy(request: HttpRequest, *, is_rename: bool) -> HttpResponse:
         if error.code == "NOT_FOUND":  # spec/kv.md P2: nothing was written
             frame["errors"] = {"lease": "There is no lease with this id on the cluster."}
             return render(request, "keys/copy.html", frame, status=422)
+        if request.method == "POST" and "found" in frame:
+            return form_again(request, "keys/copy.html", error, frame)
         return cluster_error(request, error, f"{verb} {show(name)}", **frame)
 
 

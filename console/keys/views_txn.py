@@ -9,7 +9,7 @@ from django.shortcuts import render
 
 from console.access import allow
 from console.audit.record import Outcome, etcdctl_for, recorded
-from console.errors import STATES
+from console.errors import form_again
 from console.gateway import ClusterError
 from console.keys.addresses import list_url
 from console.keys.byte_text import show
@@ -92,8 +92,6 @@ def _send(request: HttpRequest, form: TxnForm, txn: Txn, frame: dict[str, Any]) 
             row.detail = "then" if result.succeeded else "else"
             row.revision_after = result.revision
     except ClusterError as error:
-        headline, status, explanation = STATES[type(error)]
-        context = {"failure": error, "headline": headline, "explanation": explanation}
-        return _form(request, form, frame | context, status)
+        return form_again(request, "keys/txn.html", error, frame | {"form": form.with_blanks()})
     context = {**frame, "form": form, "result": result, "command": command}
     return render(request, "keys/txn_done.html", context)

@@ -15,7 +15,7 @@ from django.shortcuts import redirect, render
 
 from console.access import allow
 from console.audit.record import Outcome, etcdctl_for, recorded
-from console.errors import STATES, cluster_error, plain
+from console.errors import cluster_error, form_again, plain
 from console.gateway import ClusterError, Compacted, Key, Written
 from console.keys.addresses import BadAddress, key_of, key_url, list_url, number_of
 from console.keys.byte_text import show
@@ -142,16 +142,7 @@ def _failed(
 ) -> HttpResponse:
     """The form again with what was typed. Sending it again is safe even when the first put's
     fate is unknown: the txn compares the revision the edit began from."""
-    headline, status, explanation = STATES[type(error)]
-    context = {
-        **frame,
-        "draft": draft,
-        "errors": {},
-        "failure": error,
-        "headline": headline,
-        "explanation": explanation,
-    }
-    return render(request, "keys/form.html", context, status=status)
+    return form_again(request, "keys/form.html", error, {**frame, "draft": draft, "errors": {}})
 
 
 def _command(request: HttpRequest, draft: Draft) -> str:

@@ -16,7 +16,7 @@ from django.shortcuts import redirect, render
 
 from console.access import allow
 from console.audit.record import Outcome, etcdctl_for, recorded
-from console.errors import cluster_error, plain
+from console.errors import cluster_error, form_again, plain
 from console.gateway import ClusterError, Denied, LeaseTime
 from console.keys.addresses import INT64_MAX, BadAddress, number_of, query_url
 from console.roles import Role
@@ -137,7 +137,7 @@ def grant_lease(request: HttpRequest) -> HttpResponse:
         if error.code == "FAILED_PRECONDITION":
             errors = {"id": "There is a lease with this id already."}
             return render(request, "leases/grant.html", frame | {"errors": errors}, status=422)
-        return cluster_error(request, error, "Granting a lease", **frame)
+        return form_again(request, "leases/grant.html", error, frame)
     longer = f", the least this cluster grants, instead of {seconds}"
     said = f"Granted lease {granted.id_hex} for {granted.granted_seconds} s"
     messages.success(request, said + (longer if granted.granted_seconds > seconds else "") + ".")

@@ -15,7 +15,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from console.audit.record import Outcome, recorded
-from console.errors import cluster_error
+from console.errors import form_again
 from console.gateway import ClusterError
 from console.keys.byte_text import show
 from console.maintenance.ritual import WRONG_NAME, is_confirmed
@@ -67,8 +67,7 @@ def create(
                 row.outcome = Outcome.DONE
         except ClusterError as error:
             if not error.message.endswith("already exists"):
-                tried = f"Creating the {kind.noun} {name}"
-                return cluster_error(request, error, tried, **context)
+                return form_again(request, template, error, context)
             errors["name"] = refusal(error)
         else:
             words = f"Created {kind.noun} {show(name.encode())}. {kind.empty}"

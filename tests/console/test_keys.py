@@ -14,6 +14,8 @@ from console.gateway import Reader, Writer
 from console.keys.byte_text import show
 from console.keys.paging import PAGE_KEYS
 from console.models import AuditRow, Cluster
+from kvserver.client import CallFailed, Client
+from kvserver.errors import Code
 from tests.console.conftest import Store
 
 ON_EVERY_SERVER = True
@@ -262,8 +264,6 @@ def test_what_was_typed_survives_a_refusal(as_editor, store, prefix) -> None:
 
 def test_a_put_without_an_answer_is_not_called_a_failure(as_editor, prefix, monkeypatch) -> None:
     """It may have happened. Sending it again is safe: the txn compares the revision."""
-    from kvserver.client import CallFailed, Client
-    from kvserver.errors import Code
 
     def no_answer(self, pick, request, seconds):
         raise CallFailed(
@@ -277,6 +277,39 @@ def test_a_put_without_an_answer_is_not_called_a_failure(as_editor, prefix, monk
     assert "It is not known whether this was written" in answer.text
     assert "typed" in answer.text
     assert AuditRow.objects.get().outcome == "sent"
+
+
+FORMS = {
+    "rename_key": {"new": "/typed", "choice": "keep"},
+    "duplicate_key": {"new": "/typed", "choice": "keep"},
+    "grant_lease": {"ttl": "4711", "id": b"typed".hex()},
+    "new_user": {"name": "typed", "password": "long enough", "again": "long enough"},
+    "new_role": {"name": "typed"},
+}
+
+
+@pytest.mark.parametrize(("was_sent", "status"), [(False, 503), (True, 504)])
+@pytest.mark.parametrize("view", FORMS)
+def test_a_form_that_was_not_answered_comes_back_as_it_was_typed(
+    as_admin, store, prefix, monkeypatch, view: str, was_sent: bool, status: int
+) -> None:
+    """Between two leaders, for instance: who waits a moment need not type it again."""
+    base = store.put(prefix, b"v")
+    address = reverse(view, args=["one"])
+    if view.endswith("_key"):
+        address += f"?key={show(prefix)}"
+
+    def no_answer(self, pick, request, seconds):
+        raise CallFailed(Code.UNAVAILABLE, "no leader", "e", was_sent=was_sent, is_write=True)
+
+    monkeypatch.setattr(Client, "write", no_answer)
+    answer = as_admin.post(address, {**FORMS[view], "base": base})
+    assert answer.status_code == status
+    for name, text in FORMS[view].items():
+        if name not in ("choice", "password", "again"):
+            assert f'value="{text}"' in answer.text
+    assert "no leader" in answer.text
+    assert AuditRow.objects.latest("id").outcome == ("sent" if was_sent else "failed")
 
 
 def test_putting_a_new_key(as_editor, store, prefix) -> None:
