@@ -71,7 +71,7 @@ def leases(client: etcd3.Etcd3Client) -> None:
 
 def locks(client: etcd3.Etcd3Client) -> None:
     lock = client.lock("l1", ttl=60)
-    print("acquired", lock.acquire(timeout=5), lock.is_acquired())
+    print("acquired", lock.acquire(timeout=60), lock.is_acquired())
     # Waiting for a held lock is broken in the client itself beside today's tenacity.
     print("released", lock.release(), lock.is_acquired())
     with client.lock("l1", ttl=60) as held:
@@ -91,7 +91,7 @@ def watches(client: etcd3.Etcd3Client) -> None:
         "w/b", lambda response: [got.put(event.value) for event in response.events]
     )
     client.put("w/b", "live")
-    print("live", got.get(timeout=20))
+    print("live", got.get(timeout=60))
     client.cancel_watch(watch_id)
 
 
@@ -127,7 +127,7 @@ def maintenance(client: etcd3.Etcd3Client) -> None:
 
 
 def main() -> None:
-    client = etcd3.client(host="127.0.0.1", port=int(sys.argv[1]), timeout=20)
+    client = etcd3.client(host="127.0.0.1", port=int(sys.argv[1]), timeout=60)
     for part in (keys_and_values, transactions, leases, locks, watches, maintenance):
         print("==", part.__name__)
         part(client)

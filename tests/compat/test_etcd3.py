@@ -17,7 +17,7 @@ from tests.support.servers_proc import ServerProcess
 pytestmark = [pytest.mark.compat, pytest.mark.e2e]
 
 SESSION = Path(__file__).with_name("etcd3_session.py")
-SESSION_SECONDS_MAX = 90
+SESSION_SECONDS_MAX = 300
 
 
 def session(member: ServerProcess) -> str:

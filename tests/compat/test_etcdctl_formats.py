@@ -69,7 +69,7 @@ LIFE = (
     "user revoke-role u-{form} r-{form}",
     "user delete u-{form}",
     "role delete r-{form}",
-    "lease grant 100",
+    "lease grant 3600",
     "lease revoke {other}",
     "lock lock-{form} true",
     "put g/{form} x",
@@ -142,7 +142,7 @@ def add_learner(twins: Twins, form: str) -> None:
 def members(ctl: Ctl) -> list[rpc.Member]:
     with grpc.insecure_channel(ctl.server.endpoint) as channel:
         stub = rpc_pb2_grpc.ClusterStub(channel)
-        return list(stub.MemberList(rpc.MemberListRequest(), timeout=20).members)
+        return list(stub.MemberList(rpc.MemberListRequest(), timeout=60).members)
 
 
 def test_states_in_every_format(seeded: Twins, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_protobuf_holds_the_same_message(seeded: Twins) -> None:
 
 def printed(ctl: Ctl, command: str, message: type[Message]) -> tuple[int | None, object, str]:
     process = ctl.popen(f"{command} -w protobuf")
-    stdout, stderr = process.communicate(timeout=20)
+    stdout, stderr = process.communicate(timeout=120)
     found = MessageToDict(message.FromString(stdout)) if process.returncode == 0 else {}
     return process.returncode, leveled(found, ctl), ctl.level(stderr)
 
@@ -222,7 +222,7 @@ def test_streams_in_every_format(seeded: Twins) -> None:
     for ctl in seeded.both:
         leader = ctl.popen("elect e p1")
         try:
-            wait_for_output(leader, b"p1\n", 20)
+            wait_for_output(leader, b"p1\n", 120)
             for form, value in {"simple": "p1\n", "json": "cDE=", "fields": '"p1"'}.items():
                 ctl.until(f"elect -l e -w {form}", value)
         finally:

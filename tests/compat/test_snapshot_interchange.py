@@ -58,7 +58,7 @@ def restore_keydeck(snapshot: Path, data: Path) -> ServerProcess:
 
 def raft_term(server: ServerProcess) -> int:
     with grpc.insecure_channel(server.endpoint) as channel:
-        status = services.MaintenanceStub(channel).Status(rpc.StatusRequest(), timeout=20)
+        status = services.MaintenanceStub(channel).Status(rpc.StatusRequest(), timeout=60)
     return int(status.raftTerm)
 
 
@@ -306,7 +306,7 @@ def test_passwords_and_rights_move_too(
         restored = restore_keydeck(snapshot, data)
     restored.spawn()
     try:
-        wait_until(lambda: "is healthy" in health(release35, restored), 60, "it signs root in")
+        wait_until(lambda: "is healthy" in health(release35, restored), 180, "it signs root in")
         assert ctl(release35, restored, "--user=rita:secret", "get", "pub/a")[1] == "pub/a\n1\n"
         for user, words in (("rita:wrong", "get pub/a"), ("rita:secret", "get other")):
             assert ctl(release35, restored, f"--user={user}", *words.split())[0] != 0

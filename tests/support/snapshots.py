@@ -15,7 +15,7 @@ from kvserver.proto import rpc_pb2_grpc as services
 from tests.support.etcd_binaries import REPOSITORY, EtcdRelease
 from tests.support.servers_proc import ServerProcess
 
-COMMAND_SECONDS_MAX = 60
+COMMAND_SECONDS_MAX = 180
 LEASES = 40
 PEER = "http://127.0.0.1:1"
 
@@ -133,7 +133,13 @@ def etcdutl(release: EtcdRelease) -> Path:
 def run_tool(command: list[object]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(word) for word in command],
-        env={"ETCDCTL_API": "3", "PYTHONPATH": str(REPOSITORY), "PATH": ""},
+        env={
+            "ETCDCTL_API": "3",
+            "ETCDCTL_COMMAND_TIMEOUT": "60s",  # of a machine that is busy with something else
+            "ETCDCTL_DIAL_TIMEOUT": "60s",
+            "PYTHONPATH": str(REPOSITORY),
+            "PATH": "",
+        },
         capture_output=True,
         text=True,
         timeout=COMMAND_SECONDS_MAX,

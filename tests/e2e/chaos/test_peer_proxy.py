@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from time import monotonic
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.support.peer_proxy import PeerProxy, apart, between
 from tests.support.servers_proc import wait_until
 from tests.support.socket_owner import _asked_inode, _listed_inode, socket_owner
 
-ANSWER_SECONDS_MAX = 10.0
+ANSWER_SECONDS_MAX = 60.0
 SILENCE_SECONDS = 0.3
 
 
@@ -123,7 +124,7 @@ def test_an_answer_that_is_cut_off_arrives_when_it_heals(
     proxy.cut([("b", "a")])
     connection.sendall(b"heard")
     assert_silent(connection)
-    assert echo.heard == b"hello" + b"heard"
+    wait_until(lambda: echo.heard == b"hello" + b"heard", ANSWER_SECONDS_MAX, "it arrives")
     proxy.heal()
     assert received(connection, 5) == b"heard"
 
@@ -134,7 +135,7 @@ def test_the_end_of_a_connection_is_held_too(
     proxy.cut([("b", "a")])
     connection.sendall(b"bye")
     assert_silent(connection)
-    assert echo.heard == b"hello" + b"bye"
+    wait_until(lambda: echo.heard == b"hello" + b"bye", ANSWER_SECONDS_MAX, "it arrives")
     proxy.heal()
     assert connection.recv(1) == b""
 
@@ -148,16 +149,17 @@ def test_a_reset_is_heard(proxy: PeerProxy, connection: socket.socket) -> None:
 
 def test_a_slow_path_still_delivers(proxy: PeerProxy, connection: socket.socket) -> None:
     proxy.slow([("a", "b")], 2 * SILENCE_SECONDS)
+    sent = monotonic()
     connection.sendall(b"slow")
-    assert_silent(connection)
     assert received(connection, 4) == b"slow"
+    assert monotonic() - sent >= 2 * SILENCE_SECONDS
 
 
 def test_strangers_get_nowhere(proxy: PeerProxy, port: int, echo: Echo) -> None:
     """A process that is no member: no path of it could be cut."""
     dial = f"""
 import socket
-with socket.create_connection(("127.0.0.1", {port}), 10) as stranger:
+with socket.create_connection(("127.0.0.1", {port}), 60) as stranger:
     try:
         stranger.sendall(b"let me in")
         print(stranger.recv(1) == b"")
