@@ -16,13 +16,15 @@ from pathlib import Path
 import grpc
 import pytest
 
-from console.serving.ports import taken
 from kvserver.proto import rpc_pb2 as rpc
 from kvserver.proto import rpc_pb2_grpc as services
 from tests.console.serving import Served
+from tests.support.ports import free_ports
 from tests.support.servers import ETCD, ROOT, kinds, program
 
 pytestmark = pytest.mark.e2e
+
+ATTEMPTS_MAX = 20
 
 
 @pytest.fixture(params=kinds())
@@ -68,11 +70,12 @@ def test_a_first_start_and_a_second(served: Served) -> None:
 
 def ports_ten_apart(count: int) -> tuple[int, int]:
     """A client and a peer port that are free, as are those ten and twenty higher."""
-    for client in range(20_000, 32_000, 10 * count):
-        ports = [client + 10 * number + extra for number in range(count) for extra in (0, 1)]
-        if not any(taken("127.0.0.1", port) for port in ports):
-            return client, client + 1
-    raise AssertionError("every port is taken")
+    span = 10 * (count - 1) + 2
+    for _ in range(ATTEMPTS_MAX):
+        ports = free_ports(span)
+        if ports[-1] - ports[0] == span - 1:
+            return ports[0], ports[1]
+    raise AssertionError("one of them is always taken")
 
 
 def test_three_members_and_their_console(tmp_path: Path) -> None:
