@@ -171,6 +171,7 @@ def test_by_mouse_a_role_is_made_tested_enforced_and_switched_off_again(
 
 def fill_credentials(page: Page) -> None:
     """On the connection's form, whose sign-in is folded away until it has one."""
+    expect(page.get_by_label("Endpoints")).to_be_visible()
     if not page.get_by_label("User", exact=True).is_visible():
         page.get_by_text("Sign-in to etcd").press("Enter")
     page.get_by_label("User", exact=True).fill("root")

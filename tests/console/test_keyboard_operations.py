@@ -155,6 +155,7 @@ def test_every_stop_of_every_room_is_seen(keys: Operator, page: Page, scheme: st
     keys.open("/c/local/access")
     for letter, title in ROOMS.items():
         keys.go(letter, title)
+        keys.at.settle()
         page.evaluate("document.activeElement.blur()")
         stops = 0
         keys.press("Tab")
