@@ -127,6 +127,7 @@ class Serving:
         methods = list(self._methods(gate, access))
         self.clients = self._client_transport(methods, access, app, limits)
         member.answered = self.clients.flush
+        member.stood_still = self.clients.stood_still
         member.company.count_messages = self.clients.counters.messages_received
         raft = RaftHttp(network, clock)
         raft.receive_snapshot = self._received.receive

@@ -61,6 +61,10 @@ def _nothing() -> None:
     """Nobody is to be told."""
 
 
+def _not_noticed(seconds: float) -> None:
+    """Nobody is to be told."""
+
+
 class MemberLoop:
     """A running member. Owner: the loop."""
 
@@ -166,6 +170,8 @@ class MemberLoop:
         self._nospace_raised = False
         self.answered: Callable[[], None] = _nothing
         """Told at the end of each turn: nobody is answered any more in it."""
+        self.stood_still: Callable[[float], None] = _not_noticed
+        """Told for how many seconds the loop has stood still for the disk."""
         self._duties: dict[type, Callable[[Any], None]] = {
             AppendEntries: self._append_entries,
             ApplyEntries: self._apply_entries,
@@ -293,6 +299,7 @@ class MemberLoop:
         ):
             took = self._append.run_here(lambda: self._storage.write(batch))
             if took is not None:
+                self.stood_still(took)
                 self._storage.note_append(took)
                 self.node.persisted(number)
                 self.mailbox.persisted(number)

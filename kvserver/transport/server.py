@@ -136,6 +136,11 @@ class Server:
         """From the first listener on, `tell` is called for unary calls that took longer."""
         self._slow = (threshold_seconds, tell)
 
+    def stood_still(self, seconds: float) -> None:
+        """The loop could not look at anything for so long."""
+        if self._slow_calls is not None:
+            self._slow_calls.stood_still(seconds)
+
     async def drain(self, grace_seconds: float) -> None:
         """Accepts nothing more, lets open calls end, then closes what is left."""
         if self._slow_calls is not None:

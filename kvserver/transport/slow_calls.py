@@ -67,17 +67,26 @@ class SlowCalls:
             self._timer.cancel()
             self._timer = None
 
+    def stood_still(self, seconds: float) -> None:
+        """The loop did something else for so long, and there were no looks: whoever is open now was
+        open before that."""
+        if seconds >= self._threshold_seconds:
+            self._look_at_calls(seconds)
+
     def _look(self) -> None:
+        self._look_at_calls(0.0)
+        self.start()
+
+    def _look_at_calls(self, seconds_before: float) -> None:
         now = self._loop.time()
         before, self._seen = self._seen, {}
         for call in self._open_calls():
-            since = before.get(call, now)
+            since = min(before.get(call, now), now - seconds_before)
             if now - since >= self._threshold_seconds:
                 call.is_watched = True
                 watch_end(call, since, self._tell)
             else:
                 self._seen[call] = since
-        self.start()
 
     def _open_calls(self) -> Iterable[Call]:
         for endpoint in self._endpoints():
