@@ -40,6 +40,9 @@ class FileSystem(Protocol):
     def read_file(self, path: str, size_max: int = -1) -> bytes:
         """The content, or its first `size_max` bytes."""
 
+    def read(self, handle: int, size: int, offset: int) -> bytes:
+        """At most so many bytes from there on, fewer at the end or when the kernel likes."""
+
     def size(self, handle: int) -> int: ...
 
     def write(self, handle: int, data: bytes, offset: int, *, sync: bool) -> None:
@@ -100,6 +103,9 @@ class RealFileSystem:
     def read_file(self, path: str, size_max: int = -1) -> bytes:
         with open(path, "rb") as file:
             return file.read(size_max)
+
+    def read(self, handle: int, size: int, offset: int) -> bytes:
+        return os.pread(handle, size, offset)
 
     def size(self, handle: int) -> int:
         return os.fstat(handle).st_size

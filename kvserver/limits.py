@@ -126,7 +126,9 @@ SNAPSHOT_ANSWER_SECONDS = 300.0
 """After the last byte of a database: the other side makes a backend of it before it answers."""
 SNAPSHOT_STALL_SECONDS = 30.0
 """A database of which the other side takes nothing for so long is given up: a network that swallows
-packets would keep the sender for a quarter of an hour, and the member without another one."""
+packets would keep the sender for a quarter of an hour, and the member without another one. So is
+one of which nothing more comes: a sender that lost power says no farewell, and databases are taken
+one at a time."""
 SNAPSHOT_LOG_HOLD_SECONDS = 30.0
 """The log is not compacted for so long after a database was sent: its receiver goes on from it."""
 PEER_KEPT_SECONDS_MAX = 4.0

@@ -106,6 +106,7 @@ class MemberServer:
             core=self._core,
             loop=loop,
             clock=self._clock,
+            fs=self._fs,
             layout=self._layout,
             flush=self._flush,
             log=self._log,

@@ -17,6 +17,7 @@ from kvserver.clock import Clock
 from kvserver.core import Core
 from kvserver.datadir import DataDir
 from kvserver.descriptors import connections_max, raise_limit
+from kvserver.fs import FileSystem
 from kvserver.limits import GRPC_OVERHEAD_BYTES
 from kvserver.logs import Logger
 from kvserver.metrics.registry import Registry
@@ -71,6 +72,7 @@ class Serving:
         core: Core,
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
+        fs: FileSystem,
         layout: DataDir,
         flush: FlushThread,
         log: Logger,
@@ -94,6 +96,7 @@ class Serving:
             loop=loop,
             network=network,
             flusher=flush,
+            fs=fs,
             directory=layout.snap,
             map_bytes=lambda size: map_bytes(max(size, config.quota_bytes)),
             log=log,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import itemgetter
 
 from kvserver.interchange.bbolt import (
@@ -56,9 +56,16 @@ class PageMap:
 class Image:
     """An open image. The descriptor stays the caller's."""
 
-    def __init__(self, descriptor: int, size_bytes: int) -> None:
-        """`size_bytes` is what belongs to the image: the digest behind it does not."""
+    def __init__(
+        self,
+        descriptor: int,
+        size_bytes: int,
+        pread: Callable[[int, int, int], bytes] = os.pread,
+    ) -> None:
+        """`size_bytes` is what belongs to the image: the digest behind it does not. `pread` is the
+        descriptor's filesystem's, where that is not the system's."""
         self._descriptor = descriptor
+        self._pread = pread
         self.meta = self._newest_meta(size_bytes)
         self.page_bytes = self.meta.page_bytes
         self.size_bytes = self.meta.high_water * self.page_bytes
@@ -99,9 +106,9 @@ class Image:
     # -- pages
 
     def _read(self, offset: int, size: int) -> bytes:
-        data = os.pread(self._descriptor, size, offset)
+        data = self._pread(self._descriptor, size, offset)
         while len(data) < size:  # the kernel gives at most 2 GiB at a time
-            more = os.pread(self._descriptor, size - len(data), offset + len(data))
+            more = self._pread(self._descriptor, size - len(data), offset + len(data))
             if not more:
                 raise ImageError(f"corrupt image: the file ends at byte {offset + len(data)}")
             data += more

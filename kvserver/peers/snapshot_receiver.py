@@ -15,13 +15,11 @@ which writes in slices that the loop grants (runtime/grant.py).
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
-from kvserver.errors import KeydeckError
+from kvserver.fs import FileSystem
 from kvserver.interchange.importer import Importer
 from kvserver.interchange.reader import Image, PageMap
 from kvserver.limits import SNAPSHOT_READ_BYTES
@@ -29,19 +27,20 @@ from kvserver.logs import Logger
 from kvserver.membership.codec import encode_conf_state, encode_member
 from kvserver.membership.ids import format_id
 from kvserver.membership.legacy_image import LegacyMembership, decode_legacy_image
-from kvserver.mvcc.backend.api import Job
-from kvserver.mvcc.backend.environment import LOCK, discard, sync_directory
+from kvserver.mvcc.backend.api import FileBackend, Job
 from kvserver.mvcc.backend.lmdb import LmdbBackend
 from kvserver.mvcc.backend.tables import CLUSTER, KEY, MEMBERS, MEMBERS_REMOVED
 from kvserver.mvcc.restore import IndexBuilder
 from kvserver.peers.envelope import read_envelope
+from kvserver.peers.identity import RefusedPeer
 from kvserver.peers.network import PeerNetwork
+from kvserver.peers.paced import PacedBody
+from kvserver.peers.received_files import OpenBackend, ReceivedBackend, SpooledImage
+from kvserver.peers.transfer import TransferLimits, let_go
 from kvserver.raft import Snapshot
-from kvserver.snap.snapshotter import snapshot_db_name
 from kvserver.transport import HttpRequest, HttpResponse
 
 T = TypeVar("T")
-TEMPORARY_PREFIX = "tmp-received-"
 INDEX_KEPT_SECONDS = 120.0
 LEAVES_PER_SLICE = 16
 """Pages taken into the backend's buffer between two breaths of the loop: below a millisecond."""
@@ -62,19 +61,28 @@ class SnapshotReceiver:
         loop: asyncio.AbstractEventLoop,
         network: PeerNetwork,
         flusher: Flusher,
+        fs: FileSystem,
         directory: str,
         map_bytes: Callable[[int], int],
         log: Logger,
+        open_backend: OpenBackend = LmdbBackend,
+        limits: TransferLimits = TransferLimits(),
+        thread: Executor | None = None,
     ) -> None:
+        """`thread` (an executor with one) and `open_backend` are the simulator's to choose."""
         self._loop = loop
         self._network = network
         self._flusher = flusher
+        self._fs = fs
         self._directory = directory
         self._map_bytes = map_bytes
         """Address space for a backend that begins with so many bytes."""
         self._log = log
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="peer-receive")
+        self._open_backend = open_backend
+        self._limits = limits
+        self._thread = thread or ThreadPoolExecutor(1, thread_name_prefix="peer-receive")
         self._lock = asyncio.Lock()
+        self._images = 0
         self._built: tuple[int, IndexBuilder] | None = None
         """Of the database received last, by the snapshot's index."""
 
@@ -89,68 +97,65 @@ class SnapshotReceiver:
     async def receive(self, request: HttpRequest) -> HttpResponse:
         """Raises `RefusedPeer`, or what becomes a 500: raft then sends another."""
         assert request.chunks is not None
-        message, first = await read_envelope(request.chunks)
-        self._network.check_sender(message.from_)
+        body = PacedBody(request.chunks, self._limits.stall_seconds)
+        message, first = await read_envelope(body)
+        network = self._network
+        network.check_sender(message.from_)
+        if message.to and message.to != network.identity.member_id:
+            raise RefusedPeer(500, "failed to process raft message")
         snapshot = message.snapshot
         assert snapshot is not None
-        figures, started = self._network.figures_of(message.from_).received, self._loop.time()
+        figures, started = network.figures_of(message.from_).received, self._loop.time()
         figures.begin()
         is_received = False
         try:
             async with self._lock:
-                await self._take(request, first, message.from_, snapshot)
+                await self._take(body, first, message.from_, snapshot)
             is_received = True
         finally:
             figures.end(is_received, self._loop.time() - started)
-        self._network.receive(message)
-        cluster = format_id(self._network.identity.cluster_id)
+        network.check_sender(message.from_)  # which may have been removed meanwhile
+        network.receive(message)
+        cluster = format_id(network.identity.cluster_id)
         return HttpResponse(204, {"X-Etcd-Cluster-ID": cluster})
 
-    async def _take(
-        self, request: HttpRequest, first: bytes, sender: int, snapshot: Snapshot
-    ) -> None:
-        with tempfile.NamedTemporaryFile(
-            prefix=TEMPORARY_PREFIX, dir=self._directory, buffering=0
-        ) as file:
-            await self._write(file, first, request)
-            size = file.tell()
+    async def _take(self, body: PacedBody, first: bytes, sender: int, snapshot: Snapshot) -> None:
+        self._images += 1
+        file = SpooledImage(self._fs, self._directory, self._images)
+        try:
+            await self._write(file, first, body)
             self._log.info(
                 "received a database snapshot",
                 sender=format_id(sender),
                 snapshot_index=snapshot.index,
-                size=size,
+                size=file.size_bytes,
             )
-            await self._convert(file.fileno(), size, snapshot)
+            await self._convert(file, snapshot)
+        finally:
+            let_go(self._thread, file.remove)
 
-    async def _write(self, file: Any, first: bytes, request: HttpRequest) -> None:
-        assert request.chunks is not None
+    async def _write(self, file: SpooledImage, first: bytes, body: PacedBody) -> None:
         held, size = [first], len(first)
-        try:
-            async for chunk in request.chunks:
-                held.append(chunk)
-                size += len(chunk)
-                if size >= SNAPSHOT_READ_BYTES:
-                    await self._in_thread(file.write, b"".join(held))
-                    held, size = [], 0
-        except ConnectionResetError as error:
-            raise KeydeckError(str(error)) from None
+        async for chunk in body:
+            held.append(chunk)
+            size += len(chunk)
+            if size >= SNAPSHOT_READ_BYTES:
+                await self._in_thread(file.write, b"".join(held))
+                held, size = [], 0
         await self._in_thread(file.write, b"".join(held))
 
     # -- into a backend file
 
-    async def _convert(self, descriptor: int, size: int, snapshot: Snapshot) -> None:
-        final = os.path.join(self._directory, snapshot_db_name(snapshot.index))
-        building = os.path.join(self._directory, f"{TEMPORARY_PREFIX}{snapshot.index:016x}")
-        discard(building)
-        image = Image(descriptor, size)
-        backend = await self._in_thread(LmdbBackend, building, self._map_bytes(image.size_bytes))
+    async def _convert(self, file: SpooledImage, snapshot: Snapshot) -> None:
+        image = Image(file.handle, file.size_bytes, self._fs.read)
+        received = ReceivedBackend(self._fs, self._directory, snapshot.index, self._open_backend)
         try:
+            backend = await self._in_thread(received.open, self._map_bytes(image.size_bytes))
             builder = await self._fill(backend, image, snapshot)
+            await self._in_thread(received.give_name)
         except BaseException:
-            backend.close()
-            discard(building)
+            let_go(self._thread, received.discard)
             raise
-        await self._in_thread(_close, backend, building, final)
         self._built = snapshot.index, builder
         self._loop.call_later(INDEX_KEPT_SECONDS, self._forget, builder)
 
@@ -162,7 +167,7 @@ class SnapshotReceiver:
     def _in_thread(self, work: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         return self._loop.run_in_executor(self._thread, work, *arguments)
 
-    async def _fill(self, backend: LmdbBackend, image: Image, snapshot: Snapshot) -> IndexBuilder:
+    async def _fill(self, backend: FileBackend, image: Image, snapshot: Snapshot) -> IndexBuilder:
         importer, builder = Importer(backend), IndexBuilder()
         used = PageMap(image.meta.high_water)
         members = decode_legacy_image(snapshot.data)
@@ -185,7 +190,7 @@ class SnapshotReceiver:
             await asyncio.sleep(0)
         return builder
 
-    async def _flush(self, backend: LmdbBackend) -> None:
+    async def _flush(self, backend: FileBackend) -> None:
         job = backend.begin_flush()
         if job is None:
             return
@@ -197,19 +202,14 @@ class SnapshotReceiver:
                 ended.set_result(None)
 
         self._flusher.submit(job, done)
-        await asyncio.shield(ended)
+        try:
+            await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            await ended  # the file is not to be closed under the flush thread's hands
+            raise
 
 
-def _close(backend: LmdbBackend, building: str, final: str) -> None:
-    """The file is complete: give it its name."""
-    backend.close()
-    discard(building + LOCK)
-    # In one step: an equal one may be waiting there to be installed at this very moment.
-    os.rename(building, final)
-    sync_directory(os.path.dirname(final))
-
-
-def _put_members(backend: LmdbBackend, members: LegacyMembership) -> None:
+def _put_members(backend: FileBackend, members: LegacyMembership) -> None:
     """Releases up to 3.5 tell the membership here and not in the image."""
     for member in members.members:
         backend.put(MEMBERS, format_id(member.id).encode(), encode_member(member))

@@ -12,22 +12,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 from kvserver.errors import KeydeckError
 from kvserver.interchange.spool import ClosableView, ImageBuilder, SpoolFile
-from kvserver.limits import (
-    PEER_SNAPSHOTS_MAX,
-    SNAPSHOT_ANSWER_SECONDS,
-    SNAPSHOT_LOG_HOLD_SECONDS,
-    SNAPSHOT_READ_BYTES,
-)
+from kvserver.limits import SNAPSHOT_READ_BYTES
 from kvserver.logs import Logger
 from kvserver.membership.ids import format_id
 from kvserver.peers.envelope import encode_envelope
 from kvserver.peers.network import PeerNetwork
 from kvserver.peers.peer import Peer
+from kvserver.peers.transfer import TransferLimits, let_go
 from kvserver.raft import Message, Snapshot
 
 T = TypeVar("T")
@@ -61,17 +57,23 @@ class SnapshotSender:
         state: State,
         directory: str,
         log: Logger,
+        limits: TransferLimits = TransferLimits(),
+        thread: Executor | None = None,
+        open_spool: Callable[[str], SpoolFile] = SpoolFile,
     ) -> None:
+        """`thread` (an executor with one) and `open_spool` are the simulator's to choose."""
         self._loop = loop
         self._network = network
         self._state = state
         self._directory = directory
         self._log = log
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="peer-snapshot")
+        self._limits = limits
+        self._thread = thread or ThreadPoolExecutor(1, thread_name_prefix="peer-snapshot")
+        self._open_spool = open_spool
         self._tasks: set[asyncio.Task[None]] = set()
 
     def send(self, peer: Peer, message: Message) -> None:
-        if len(self._tasks) >= PEER_SNAPSHOTS_MAX:
+        if len(self._tasks) >= self._limits.transfers_max:
             self._loop.call_soon(self._state.report_snapshot, peer.id, False)
             return
         self._state.hold_log()
@@ -101,7 +103,7 @@ class SnapshotSender:
             self._state.report_snapshot(peer.id, False)
         else:
             is_sent = True
-            hold_seconds = SNAPSHOT_LOG_HOLD_SECONDS
+            hold_seconds = self._limits.log_hold_seconds
             peer.up()
             self._state.report_snapshot(peer.id, True)
         finally:
@@ -112,7 +114,7 @@ class SnapshotSender:
         snapshot = self._state.snapshot()
         builder = ImageBuilder(self._state.open_view())
         try:
-            file = SpoolFile(self._directory)
+            file = self._open_spool(self._directory)
             try:
                 await self._build(builder, file)
                 filled = message._replace(snapshot=snapshot)
@@ -131,12 +133,13 @@ class SnapshotSender:
                     "/raft/snapshot",
                     headers,
                     self._pieces(encode_envelope(filled), file),
-                    SNAPSHOT_ANSWER_SECONDS,
+                    self._limits.answer_seconds,
+                    self._limits.stall_seconds,
                 )
                 if answer.status != 204:
                     raise KeydeckError(f"{answer.status} {answer.text}")
             finally:
-                self._thread.submit(file.close)
+                let_go(self._thread, file.close)
         finally:
             builder.close()
 

@@ -6,10 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kvserver.proto import rpc_pb2 as rpc
+from kvserver.raft import Message, MessageType
 from tests.support.linearizability import check
 from tests.support.sim.calls import StreamPipe
+from tests.support.sim.machine import Process
 from tests.support.sim.scripted import Scripted
 from tests.support.sim.watching import WATCH
+from tests.support.sim.world import Violation
 from tests.support.watch_checks import StreamLog
 
 READ = rpc.RangeRequest(key=b"k")
@@ -137,6 +140,75 @@ def create_watcher(log: StreamLog, pipe: StreamPipe, start_revision: int) -> Non
     pipe.send(rpc.WatchRequest(create_request=create).SerializeToString())
 
 
+def database_of_a_removed_member(scripted: Scripted) -> bool:
+    """A leader is cut off and removed, and has not heard of it when it sends its database to one of
+    those that stay."""
+    old, receiver = scripted.leader, scripted.followers[0]
+    scripted.isolate(old.name)
+    scripted.until(lambda: scripted.leader is not old)
+    scripted.run(6.0)  # strict checks want links that have been up for a while
+    remove = rpc.MemberRemoveRequest(ID=old.member_id)
+    scripted.ask(scripted.leader.name, remove)
+    scripted.until(lambda: receiver.core.state.membership.is_removed(old.member_id))
+    scripted.heal()
+    send_database(old, receiver)
+    ended = scripted.cluster.witness.transfers.ended
+    try:
+        scripted.until(lambda: old.machine.is_removed or bool(ended))
+    except Violation:
+        return True
+    return ended[True] > 0
+
+
+def database_of_a_sender_without_power(scripted: Scripted) -> bool:
+    """It loses power in the middle, and nobody tells the receiver, which has to take the next
+    database all the same."""
+    old, (receiver, other, *_) = scripted.leader, scripted.followers
+    scripted.ask(old.name, rpc.PutRequest(key=b"k", value=bytes(1_000_000)))
+    send_database(old, receiver)
+    scripted.until(lambda: has_received(receiver, "image"))
+    scripted.fabric.farewell_chance = 0.0
+    old.machine.crash()
+    scripted.run(receiver.machine.settings.transfer_limits.stall_seconds + 1.0)
+    send_database(other, receiver)
+    ended = scripted.cluster.witness.transfers.ended
+    scripted.until(lambda: bool(ended))
+    return not ended[True]
+
+
+def database_of_a_sender_that_dies_during_a_flush(scripted: Scripted) -> bool:
+    """Its connection is gone while the flush thread writes what has come."""
+    old, receiver = scripted.leader, scripted.followers[0]
+    receiver.machine.fsync_seconds = 0.2
+    send_database(old, receiver)
+    scripted.until(lambda: has_received(receiver, "0"))  # the backend
+    scripted.until(lambda: receiver.flush.is_busy)
+    scripted.fabric.farewell_chance = 1.0
+    old.machine.crash()
+    try:
+        scripted.until(lambda: not has_received(receiver))
+    except Violation:
+        return True
+    return receiver.machine.process is not receiver
+
+
+def send_database(sender: Process, receiver: Process) -> None:
+    """Unasked: the sender only takes the occasion."""
+    message = Message(
+        MessageType.SNAPSHOT,
+        to=receiver.member_id,
+        from_=sender.member_id,
+        term=sender.core.member.node.term,
+    )
+    sender.network.send((message,))
+
+
+def has_received(receiver: Process, what: str = "") -> bool:
+    """Whether there are files of a database that is on its way."""
+    directories = receiver.machine.disk.fs.directories.values()
+    return any(name.startswith(f"tmp-received-{what}") for d in directories for name in d.live)
+
+
 SCHEDULES: dict[str, Callable[[Scripted], bool]] = {
     "read at a replaced leader": read_at_a_replaced_leader,
     "read at a new leader": read_at_a_new_leader,
@@ -145,4 +217,7 @@ SCHEDULES: dict[str, Callable[[Scripted], bool]] = {
     "watch from a tombstone at the compact revision": (
         watch_from_a_tombstone_at_the_compact_revision
     ),
+    "database of a removed member": database_of_a_removed_member,
+    "database of a sender that dies during a flush": database_of_a_sender_that_dies_during_a_flush,
+    "database of a sender without power": database_of_a_sender_without_power,
 }

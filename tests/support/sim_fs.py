@@ -273,6 +273,9 @@ class SimFs:
         content = bytes(self._inode(path).live)
         return content if size_max < 0 else content[:size_max]
 
+    def read(self, handle: int, size: int, offset: int) -> bytes:
+        return bytes(self._handles[handle].live[offset : offset + size])
+
     def size(self, handle: int) -> int:
         return len(self._handles[handle].live)
 

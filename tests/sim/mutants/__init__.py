@@ -6,7 +6,12 @@ its members.
 
 from __future__ import annotations
 
-from tests.sim.mutants import auth, consensus, state
+from tests.sim.mutants import auth, consensus, state, transfers
 from tests.sim.mutants.plant import Mutant
 
-MUTANTS: dict[str, Mutant] = {**consensus.MUTANTS, **state.MUTANTS, **auth.MUTANTS}
+MUTANTS: dict[str, Mutant] = {
+    **consensus.MUTANTS,
+    **state.MUTANTS,
+    **auth.MUTANTS,
+    **transfers.MUTANTS,
+}

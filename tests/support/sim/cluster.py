@@ -228,7 +228,7 @@ class Cluster:
     def _judge(self) -> None:
         leader = self.leader()
         assert leader is not None
-        faults = [*self._unequal(leader)]
+        faults = [*self._unequal(leader), *self.witness.transfers.faults(self._healed)]
         truth = self.witness.truth()
         last = max(truth, default=1)
         for watch in self.watches:

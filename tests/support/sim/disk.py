@@ -3,6 +3,7 @@ flushed. The append and flush threads are queues whose jobs take simulated time.
 
 from __future__ import annotations
 
+import os
 import random
 from collections import deque
 from collections.abc import Callable
@@ -12,11 +13,13 @@ from typing import Any
 from kvserver.errors import FatalError
 from kvserver.mvcc.backend.api import NO_GRANT, Job
 from kvserver.mvcc.backend.memory import Contents, MemoryBackend
+from kvserver.snap.snapshotter import snapshot_db_name
 from tests.support.sim.loop import SimLoop
-from tests.support.sim.world import Death
+from tests.support.sim.world import Death, Violation
 from tests.support.sim_fs import Crash, SimFs
 
 Latency = Callable[[], float]
+NUMBER_BYTES = 8
 
 
 class Disk:
@@ -25,8 +28,9 @@ class Disk:
     def __init__(self, root: str) -> None:
         self.root = root
         self.fs = SimFs()
-        self.databases: dict[str, Contents] = {}
-        """Durable contents by path; whole or absent, as a file of LMDB is."""
+        self._databases: dict[int, Contents] = {}
+        """What is durable in the databases, each a file of LMDB that holds a number here: a commit
+        is whole or absent, but the name of the file is at risk like any other's."""
         path = ""
         for part in root.strip("/").split("/"):
             path += f"/{part}"
@@ -52,38 +56,69 @@ class Disk:
         inode.disk[offset] = inode.live[offset]
         return f"{path} at {offset} of {used}"
 
-    def add_database(self, path: str, contents: Contents) -> None:
-        """A received database: a file that is complete when its name appears."""
-        self.databases[path] = contents
-        if not self.fs.exists(path):
-            self.fs.close(self.fs.create(path))
-        self.fs.sync_dir(path.rpartition("/")[0])
-
     def open_backend(self, path: str, map_bytes: int) -> SimBackend:
-        if path not in self.databases:
-            self.databases[path] = MemoryBackend().durable
+        """Open or create; a file whose first commit did not come about is a new one."""
+        try:
+            if not self.fs.exists(path):
+                self._create(path, self.fs.create(path))
+            elif not self._number_in(path):
+                self._create(path, self.fs.open(path))
+        except OSError as error:
+            raise FatalError(f"cannot open the backend {path}: {error}") from error
         return SimBackend(self, path)
+
+    def _create(self, path: str, handle: int) -> None:
+        number = len(self._databases) + 1
+        self.fs.write(handle, number.to_bytes(NUMBER_BYTES), 0, sync=True)
+        self.fs.close(handle)
+        self.fs.sync_dir(os.path.dirname(path))
+        self._databases[number] = MemoryBackend().durable
+
+    def _number_in(self, path: str) -> int:
+        return int.from_bytes(self.fs.read_file(path))
+
+    def received_marks(self, index: int) -> tuple[int, int] | None:
+        """Index and term of the database received for a snapshot as a crash now would leave them,
+        at worst; None if it would leave no such file."""
+        name = snapshot_db_name(index)
+        for directory in self.fs.directories.values():
+            inode = directory.disk.get(name)
+            if inode is not None and directory.live.get(name) is inode:
+                marks = MemoryBackend(self._databases[int.from_bytes(inode.disk)]).marks
+                return marks.consistent_index, marks.term
+        return None
+
+    def contents_of(self, path: str) -> Contents:
+        return self._databases[self._number_in(path)]
 
 
 class SimBackend(MemoryBackend):
-    """Dictionaries of which the flushed part survives a crash."""
+    """Dictionaries of which the flushed part survives a crash, wherever its file goes."""
 
     removed_temporaries = ()
 
     def __init__(self, disk: Disk, path: str) -> None:
-        super().__init__(disk.databases[path])
+        super().__init__(disk.contents_of(path))
         self._disk = disk
         self._path = path
 
     def adopt(self, path: str) -> Job:
-        disk = self._disk
-        if path not in disk.databases or not disk.fs.exists(path):
+        fs = self._disk.fs
+        if not fs.exists(path):
             raise FatalError(f"the received database {path} is gone")
-        disk.databases[self._path] = disk.databases.pop(path)
-        disk.fs.unlink(path)
-        disk.fs.sync_dir(path.rpartition("/")[0])
-        MemoryBackend.__init__(self, disk.databases[self._path])
+        contents = self._disk.contents_of(path)
+        try:
+            fs.rename(path, self._path)
+            fs.sync_dir(os.path.dirname(path))
+        except OSError as error:
+            raise FatalError(f"cannot put {path} in the place of the backend: {error}") from error
+        MemoryBackend.__init__(self, contents)
         return _Nothing()
+
+    def close(self) -> None:
+        if self._job is not None:
+            raise Violation(f"{self._path} is closed under the flush thread's hands")
+        super().close()
 
 
 class _Nothing:
@@ -175,6 +210,10 @@ class SimFlushThread:
         self._jobs: deque[tuple[Job, Callable[[Job], None]]] = deque()
         self._is_busy = False
         self._is_running = False
+
+    @property
+    def is_busy(self) -> bool:
+        return self._is_busy
 
     def start(self) -> None:
         """There is no thread."""

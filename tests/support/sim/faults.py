@@ -12,6 +12,8 @@ from kvserver import failpoints
 from kvserver.core import RaftLimits
 from tests.support.sim.machine import Machine, Settings
 from tests.support.sim.network import Weather, split
+from tests.support.sim.transfer import LIMITS
+from tests.support.sim.transfer_faults import SHARE, TransferFaults
 from tests.support.sim.world import Death
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ SUDDEN = (
     "membership",
     "defragment",
 )
+
+
+DATABASE = "broken database"
+"""Beside those, where there are snapshots to send."""
 
 
 PLACES = failpoints.NAMES
@@ -76,6 +82,8 @@ def profile_of(seed: int) -> Profile:
     limits = RaftLimits(1, 1, 1) if tiny else RaftLimits()
     extra = random.Random(f"{seed}/checks")
     snapshots = rng.choice((10, 10, 50, 10_000))
+    if snapshots < 10_000 and random.Random(f"{seed}/transfers").random() < SHARE:
+        sudden += [DATABASE, DATABASE]
     settings = Settings(
         snapshot_entries=snapshots,
         catch_up_entries=rng.choice((1, 5, 20)) if snapshots < 10_000 else 5000,
@@ -89,6 +97,7 @@ def profile_of(seed: int) -> Profile:
         stutter_seconds=extra.choice((0.0, 0.0, 0.0, 0.002)),
         quota_bytes=extra.choice((0,) * 7 + (30_000,)),
         quick_disk_chance=extra.choice((0.0, 0.5, 1.0)),
+        transfer_limits=replace(LIMITS, transfers_max=1) if tiny else LIMITS,
     )
     return Profile(
         size=rng.choice((3, 3, 5)),
@@ -128,6 +137,7 @@ class Nemesis:
             "transfer": self._transfer,
             "membership": self._membership,
             "defragment": self._defragment,
+            DATABASE: self._strike_at_databases,
         }
         self._sudden = [fault for fault in profile.faults if fault in self._acts]
 
@@ -337,6 +347,9 @@ class Nemesis:
             if not storage.is_defragmenting:
                 storage.defragment(lambda failure: None)
 
+    def _strike_at_databases(self) -> None:
+        TransferFaults(self._cluster, self._rng, self._later, self._restart_later).strike()
+
     # -- the end
 
     def stop(self) -> None:
@@ -348,6 +361,7 @@ class Nemesis:
         cluster.fabric.weather = Weather()
         cluster.fabric.set_cut(())
         cluster.fabric.slow.clear()
+        cluster.fabric.on_database = None
         for machine in cluster.machines.values():
             machine.fsync_seconds = machine.settings.fsync_seconds
             machine.disk.fs.fail_at = None

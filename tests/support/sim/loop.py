@@ -44,6 +44,17 @@ class SimClock:
         return self.monotonic() + self.wall_offset
 
 
+class Listener:
+    """An open port: its own only socket."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._name = host, port
+        self.sockets = (self,)
+
+    def getsockname(self) -> tuple[str, int]:
+        return self._name
+
+
 class SimLoop(asyncio.AbstractEventLoop):
     """What asyncio and the runtime use of a loop, and no more."""
 
@@ -61,6 +72,10 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.is_dead = False
         self.paused: list[Handle] | None = None
         """What should have run while the process was stopped; None when it is not."""
+        self.dial: Callable[..., Coroutine[Any, Any, Any]] | None = None
+        """(what makes a protocol, host): the way to other machines."""
+        self.accept: Callable[[], asyncio.BaseProtocol] | None = None
+        """What makes the protocol of a connection from another machine; None: nobody listens."""
         self._tasks: dict[asyncio.Task[Any], None] = {}
 
     # -- asyncio's side
@@ -102,6 +117,22 @@ class SimLoop(asyncio.AbstractEventLoop):
         error = task.exception()
         if error is not None and not isinstance(error, RequestError):  # an outcome like any other
             self.on_failure(error)
+
+    async def create_connection(  # type: ignore[override]
+        self, protocol_factory: Callable[[], Any], host: str, port: int, **options: Any
+    ) -> Any:
+        assert self.dial is not None
+        return await self.dial(protocol_factory, host)
+
+    async def create_server(  # type: ignore[override]
+        self, protocol_factory: Callable[[], Any], host: str, port: int, **options: Any
+    ) -> Any:
+        self.accept = protocol_factory
+        return Listener(host, port)
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        """Executors are the simulator's own (transfer.py)."""
+        return executor.run(func, *args)
 
     def get_debug(self) -> bool:
         return False

@@ -8,6 +8,7 @@ of them. Only what it stands on is simulated.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,8 +23,8 @@ from kvserver.errors import FatalError
 from kvserver.limits import GRPC_OVERHEAD_BYTES
 from kvserver.peers.identity import Identity
 from kvserver.peers.joining import Joined
+from kvserver.peers.transfer import TransferLimits
 from kvserver.raft import Message, Ready, plan
-from kvserver.runtime.applied_state import AppliedState
 from kvserver.runtime.member_loop import MemberLoop
 from kvserver.services.access import Access
 from kvserver.services.auth import AuthService
@@ -39,14 +40,14 @@ from kvserver.services.peer_hashes import PeerHashes
 from kvserver.services.peer_http import PeerHttpApp
 from kvserver.services.peer_side import PeerSide
 from kvserver.services.watch import WatchService
-from kvserver.snap.snapshotter import snapshot_db_name
 from kvserver.transport import HttpRequest, HttpResponse, Method
 from kvserver.version import SERVER_VERSION
 from tests.support.sim.disk import Disk, SimAppendThread, SimFlushThread
 from tests.support.sim.hashing import SimHashWorker
 from tests.support.sim.loop import SimClock, SimLoop
 from tests.support.sim.network import Fabric, SimNetwork
-from tests.support.sim.transfer import Transfers
+from tests.support.sim.streams import dial
+from tests.support.sim.transfer import LIMITS, Transfers
 from tests.support.sim.world import Death, Violation, World
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Settings:
     stutter_seconds: float = 0.0
     quota_bytes: int = 0
     """0: etcd's default, which is never reached."""
+    transfer_limits: TransferLimits = LIMITS
     quick_disk_chance: float = 0.0
     """That a member may write short appends on its loop, where they take no time."""
 
@@ -185,8 +187,10 @@ class Process:
         self.log = Log(self.world, machine.name)
         self.steps_left: int | None = None
         """Steps of plans until this process dies; None: it lives on."""
+        self.spools = 0
+        """Databases that it has made files of."""
         self.on_end: list[Callable[[], None]] = []
-        """Transfers that break when the process ends."""
+        """Connections that break when the process ends."""
         self.open_calls: dict[Any, Callable[[], None]] = {}
         """Calls of clients, and what breaks them."""
         self.member_id = 0
@@ -246,10 +250,10 @@ class Process:
             lag_probe_seconds=3600.0,
             plan=self._plan,
         )
-        self.snap_dir = layout.snap
         self.core = Core(config, found, around)
         self.core.cluster.removed.add_done_callback(self._removed)
-        self.transfers = Transfers(self, AppliedState(self.core.member, self.core.storage))
+        loop.dial = functools.partial(dial, self)
+        self.transfers = Transfers(self, layout.snap)
         self._build_services(config)
         self.witness.watch_core(self)
 
@@ -341,10 +345,11 @@ class Process:
             member,
             core.found.cluster_id,
             _version,  # type: ignore[arg-type]
-            None,  # type: ignore[arg-type]
+            self.transfers.http,
             core.cluster.known_members,
             side,
         )
+        self.transfers.listen(self._peer_app)
 
     # -- what others want
 
@@ -362,12 +367,6 @@ class Process:
             reply(await self._peer_app(request))
 
         self.loop.create_task(work())
-
-    def send_snapshot(self, message: Message) -> None:
-        self.transfers.send(message)
-
-    def snapshot_path(self, index: int) -> str:
-        return f"{self.snap_dir}/{snapshot_db_name(index)}"
 
     # -- plans, step by step
 
@@ -413,14 +412,17 @@ class Process:
         self._is_over = True
         machine = self.machine
         self.world.trace(self.name, f"dies: {reason}")
-        self.loop.kill()
+        self.loop.is_dead = True
         if self.fabric.processes.get(self.name) is self:
             del self.fabric.processes[self.name]
         machine.process = None
         if hasattr(self, "append"):
             self.append.crash(machine.disk.fs, machine.rng)
             self.flush.crash(machine.rng)
+        if hasattr(self, "transfers"):
+            self.transfers.crash(machine.rng)
         machine.disk.crash(machine.rng)
+        self.loop.kill()  # what its coroutines do on their way out happens to files of the past
         machine.disk_fault_due = False
         self.witness.died(self)
         callbacks = [*self.on_end, *self.open_calls.values()]

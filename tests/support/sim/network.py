@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kvserver.membership.types import Member
-from kvserver.peers.client import Answer, PeerUnreachable
-from kvserver.peers.identity import Identity
+from kvserver.peers.client import Answer, HttpClient, PeerUnreachable
+from kvserver.peers.dialler import Urls
+from kvserver.peers.figures import LinkFigures
+from kvserver.peers.identity import Identity, RefusedPeer
 from kvserver.peers.network import without_stale_acknowledgements
 from kvserver.raft import Message, MessageType
 from kvserver.raft.codec import decode_message, encode_message
@@ -60,6 +62,11 @@ class Fabric:
         """Names of machines by member id."""
         self.urls: dict[str, str] = {}
         """Names of machines by peer URL."""
+        self.on_database: Callable[[str, str], None] | None = None
+        """Told when one begins its way, by the names of both ends."""
+        self.farewell_chance = 0.6
+        """That the kernel outlives its process and closes its connections (streams.py)."""
+        self.stream_rng = world.chance("streams")
         self._rng = world.chance("network")
         self._last: dict[Link, float] = {}
         self._since: dict[Link, float] = {}
@@ -172,17 +179,36 @@ class Fabric:
             callback(*args)
 
 
+class SimPeer:
+    """In place of peers.Peer: what the sender of databases uses of one."""
+
+    def __init__(self, number: int, urls: tuple[str, ...], process: Process) -> None:
+        self.id = number
+        self.urls = Urls(urls)
+        self.figures = process.network.figures_of(number)
+        self._process = process
+
+    def up(self) -> None:
+        """What is seen of links is not what the sender sees."""
+
+    def down(self, reason: str) -> None:
+        self._process.log.info(f"peer is down: {reason}")
+
+
 class SimNetwork:
     """In place of peers.PeerNetwork, for one process."""
 
     def __init__(self, process: Process, identity: Identity) -> None:
         self.identity = identity
         self.client = SimHttpClient(process)
+        self.send_snapshot: Callable[[SimPeer, Message], None] | None = None
         self.on_link: Callable[[], None] = lambda: None
         self._process = process
         self._fabric = process.fabric
-        self._known: set[int] = set()
+        self._peers: dict[int, SimPeer] = {}
+        self._figures: dict[int, LinkFigures] = {}
         self._remotes: set[int] = set()
+        self._is_removed: Callable[[int], bool] = lambda member: False
         self._is_started = False
 
     # -- who there is
@@ -195,12 +221,38 @@ class SimNetwork:
         self.on_link()
 
     def reconcile(self, members: Iterable[Member], is_removed: Callable[[int], bool]) -> None:
-        self._known = {member.id for member in members} - {self.identity.member_id}
-        self._remotes -= self._known
+        self._is_removed = is_removed
+        wanted = {m.id: m.peer_urls for m in members if m.id != self.identity.member_id}
+        for number in [number for number in self._peers if number not in wanted]:
+            del self._peers[number]
+        for number, urls in wanted.items():
+            if number in self._peers:
+                self._peers[number].urls.replace(urls)
+            else:
+                self._peers[number] = SimPeer(number, urls, self._process)
+        self._remotes -= set(wanted)
 
-    def note_remote(self, member: int) -> None:
-        if member not in self._known:
+    def note_remote(self, member: int, urls: str = "") -> None:
+        if member not in self._peers:
             self._remotes.add(member)
+
+    def figures_of(self, number: int) -> LinkFigures:
+        return self._figures.setdefault(number, LinkFigures())
+
+    # -- in
+
+    def check_sender(self, number: int) -> None:
+        if self._is_removed(number):
+            raise RefusedPeer(403, "cannot process message from removed member")
+
+    def receive(self, message: Message, size_bytes: int = 0) -> None:
+        """A database has come; whatever else goes by `Fabric.send_raft`."""
+        assert message.snapshot is not None
+        process = self._process
+        name = f"snapshot {message.snapshot.index}:{message.snapshot.term}"
+        process.world.trace(process.name, f"{name} received")
+        process.witness.database_received(process, message)
+        process.receive(message.from_, [message])
 
     # -- out
 
@@ -212,18 +264,31 @@ class SimNetwork:
         for message in messages:
             process.witness.sent(process, message)
             if message.type is MessageType.SNAPSHOT:
-                process.send_snapshot(message)
-            elif message.to in self._known or message.to in self._remotes:
+                self._send_snapshot(message)
+            elif message.to in self._peers or message.to in self._remotes:
                 packets.setdefault(message.to, []).append(message)
         for to, packet in packets.items():
             process.trace_sent(to, packet)
             self._fabric.send_raft(process, to, packet)
 
+    def _send_snapshot(self, message: Message) -> None:
+        peer = self._peers.get(message.to)
+        if peer is None or self.send_snapshot is None:
+            report = self._process.core.member.mailbox.report_snapshot
+            self._process.loop.call_soon(report, message.to, False)
+        else:
+            process, fabric = self._process, self._fabric
+            name = fabric.names.get(message.to, "")
+            process.world.trace(process.name, f"database for {name} begins")
+            if fabric.on_database is not None and name:
+                fabric.on_database(process.name, name)
+            self.send_snapshot(peer, message)
+
     # -- the links
 
     def active_since(self, number: int) -> float | None:
         name = self._fabric.names.get(number)
-        if name is None or number not in self._known:
+        if name is None or number not in self._peers:
             return None
         since = self._fabric.up_since(self._process.name, name)
         if since is None:
@@ -235,13 +300,15 @@ class SimNetwork:
         return since is not None and self._process.clock.monotonic() - since >= STABLE_SECONDS
 
     def active_count(self) -> int:
-        return sum(self.active_since(number) is not None for number in sorted(self._known))
+        return sum(self.active_since(number) is not None for number in sorted(self._peers))
 
 
-class SimHttpClient:
-    """In place of peers.HttpClient: short requests to other members' peer ports."""
+class SimHttpClient(HttpClient):
+    """What goes over streams is the product's; short requests to other members' peer ports take a
+    shorter way: they arrive whole."""
 
     def __init__(self, process: Process) -> None:
+        super().__init__(process.loop)
         self._process = process
 
     async def request(

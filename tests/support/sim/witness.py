@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from kvserver.bootstrap import Recovered
 from kvserver.mvcc.event import Event
 from kvserver.proto import kv_pb2
-from kvserver.raft import Entry, EntryType, HardState, Message, RawNode, Ready, plan
+from kvserver.raft import Entry, EntryType, HardState, Message, MessageType, RawNode, Ready, plan
 from tests.support.raft_checker import Checker, SafetyViolation
 from tests.support.sim.auth_witness import AuthWitness
+from tests.support.sim.transfer_witness import TransferWitness
 from tests.support.sim.world import Violation, World
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Witness:
         """When a lease was first gone on any member."""
         self.compacted = 0
         self.auth = AuthWitness(world)
+        self.transfers = TransferWitness(world)
 
     # -- the life of a process
 
@@ -158,11 +160,13 @@ class Witness:
             watched_revoke,
         )
         self.auth.watch(process)
+        self.transfers.watch(process)
         self._applied(process, core.found.applied_index)
         self.check_hash(process)
 
     def died(self, process: Process) -> None:
         """Nothing more is told by it."""
+        self.transfers.died(process)
 
     # -- raft
 
@@ -237,7 +241,12 @@ class Witness:
         except SafetyViolation as violation:
             raise Violation(str(violation)) from None
 
+    def database_received(self, process: Process, message: Message) -> None:
+        self.transfers.received(process, message)
+
     def sent(self, process: Process, message: Message) -> None:
+        if message.type is MessageType.SNAPSHOT:
+            self.transfers.sent(process, message)
         durable = process.durable
         try:
             self.raft.sent(process.member_id, message, durable.hard_state, durable.last_index)

@@ -27,6 +27,16 @@ class Violation(AssertionError):
     """Something that must hold does not."""
 
 
+class _Everybody:
+    """Whose callbacks always run."""
+
+    is_dead = False
+    paused = None
+
+
+EVERYBODY = _Everybody()
+
+
 class Handle:
     """A callback that will run; what asyncio calls a (Timer)Handle."""
 
@@ -81,6 +91,14 @@ class World:
         self, seconds: float, owner: Any, callback: Callable[..., Any], *args: Any
     ) -> Handle:
         return self.call_at(self.now + seconds, owner, callback, *args)
+
+    def fail(self, what: str) -> None:
+        """A violation where the code that runs would take an exception for its own."""
+
+        def fail() -> None:
+            raise Violation(what)
+
+        self.call_soon(EVERYBODY, fail)
 
     def release(self, handles: list[Handle]) -> None:
         """What a paused process could not run; it does so now, in the same order."""
