@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "peers": BASE
     | {
         "clock",
+        "fs",
         "interchange",
         "logs",
         "membership",

@@ -95,7 +95,7 @@ MUTANTS: dict[str, Mutant] = {
         keeps_tokens_of_an_old_password, 1, "dropped", ("delay",), {"has_auth": True}
     ),
     "keeps tokens over a snapshot": Mutant(
-        keeps_tokens_over_a_snapshot, 9, "dropped", ("partition",), LAGGING
+        keeps_tokens_over_a_snapshot, 34, "dropped", ("partition",), LAGGING
     ),
     "knows one token of a user": Mutant(
         knows_one_token_of_a_user, 1, "refuses", ("delay",), {"has_auth": True}

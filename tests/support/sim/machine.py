@@ -207,6 +207,7 @@ class Process:
             self.fabric.note_start(self.name)
             self.machine.process = self
             self.core.start()
+            self.transfers.listen(self._peer_app)
             checks = self.machine.settings.corruption_check_seconds
             self.corruption.start(checks, checks)
         finally:
@@ -349,7 +350,6 @@ class Process:
             core.cluster.known_members,
             side,
         )
-        self.transfers.listen(self._peer_app)
 
     # -- what others want
 
