@@ -212,5 +212,12 @@
     else target.click();
   });
 
+  // What a page has to say about what was sent stands at its beginning, and the focus on the button
+  // at its end, which the browser scrolls to.
+  addEventListener("load", () => requestAnimationFrame(() => {
+    const said = document.querySelector("main [role=alert]");
+    if (said && said.getBoundingClientRect().top < 60) said.scrollIntoView({ block: "center" });
+  }));
+
   reveal(document);
 })();

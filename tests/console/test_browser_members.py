@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -118,8 +119,7 @@ def test_a_dead_member_is_replaced_by_the_assistant(at: Visit, three, kind, base
     third.start()
     three.append(third)  # ended with the others
     steps.get_by_role("link", name="Promote m3").click()
-    while page.get_by_role("button", name="Promote m3").is_disabled():
-        page.reload()  # it has not caught up yet
+    until_enabled(page, "Promote m3")
     insist(page, "Promote m3")
     expect(page.locator(".banner.ok")).to_contain_text("m3 has taken the place of m2")
     page.get_by_role("main").get_by_role("link", name="Members").first.click()
@@ -128,6 +128,14 @@ def test_a_dead_member_is_replaced_by_the_assistant(at: Visit, three, kind, base
     at.open("/audit")
     expect(page.locator("main")).to_contain_text("its disk is gone")
     at.complaints = [text for text in at.complaints if "422" not in text]
+
+
+def until_enabled(page: Page, button: str) -> None:
+    """A learner may be promoted once it has caught up; the plan does not look again by itself."""
+    deadline = time.monotonic() + 120
+    while page.get_by_role("button", name=button).is_disabled():
+        assert time.monotonic() < deadline, f"{button} stays disabled"
+        page.reload()
 
 
 def insist(page: Page, button: str) -> None:

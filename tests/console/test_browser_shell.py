@@ -188,6 +188,30 @@ def test_two_letters_go_together_when_they_were_pressed_together(at: Visit) -> N
     expect(page.locator("h1")).to_have_text("Keys")
 
 
+def test_what_was_refused_is_seen_though_the_focus_is_at_the_end(
+    chromium: Browser,
+    served: Served,  # noqa: F811
+    signed_in,  # noqa: F811
+) -> None:
+    """A plan that is not taken says why at its beginning; Cancel, at its end, has the focus."""
+    window = {"width": 1000, "height": 320}
+    with visit(chromium, served.base, storage_state=signed_in, viewport=window) as one:
+        one.page.route("**/maintenance/compact*", refuse)
+        one.open("/c/local/maintenance/compact?revision=1")
+        expect(one.page.get_by_role("alert")).to_be_in_viewport(ratio=1)
+        expect(one.page.locator("#last")).to_be_focused()
+
+
+def refuse(route: Route) -> None:
+    """The page, with words before it and something after it that takes the focus."""
+    answer = route.fetch()
+    words = '<p role="alert" class="banner danger">The cluster refused</p>'
+    tall = "<p>much to read</p>" * 200 + '<a id="last" href="/" autofocus>Cancel</a>'
+    page = answer.text().replace(" autofocus", "")
+    body = re.sub(r"(<main[^>]*>)", rf"\1{words}{tall}", page, count=1)
+    route.fulfill(response=answer, body=body)
+
+
 def test_what_is_typed_is_no_shortcut(at: Visit) -> None:
     at.open("/c/local/keys/new")
     page = at.page
