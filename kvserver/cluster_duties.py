@@ -142,8 +142,9 @@ class ClusterDuties:
             self._log.error("the member has been permanently removed from the cluster")
             self.removed.set_result(None)
 
-    async def hand_over(self) -> None:
-        """A leader that stops leaves another voter in its place (spec/cluster.md §4)."""
+    async def hand_over(self, seconds_max: float) -> None:
+        """A leader that stops leaves another voter in its place (spec/cluster.md §4), if that voter
+        takes it so soon."""
         member = self._member
         if not member.is_leader or self._is_alone or self.removed.done():
             return
@@ -156,7 +157,6 @@ class ClusterDuties:
             return
         target = min(links)[1]
         self._log.info("leadership transfer starting", target_member_id=f"{target:x}")
-        seconds_max = 2 * self._config.election_timeout / 1000  # raft gives up after half of it
         try:
             async with asyncio.timeout(seconds_max):
                 await member.move_leader(target)

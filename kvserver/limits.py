@@ -12,6 +12,8 @@ REQUEST_BYTES_MAX = 1_572_864
 GRPC_OVERHEAD_BYTES = 524_288
 """What a gRPC message may be longer than a request; the receive limit is the sum."""
 TXN_OPS_MAX = 128
+LAST_WORDS_SECONDS = 0.1
+"""What is open when a member stops has so long, though the hand-over took all of the grace."""
 REQUEST_TIMEOUT_BASE_SECONDS = 5.0
 """Plus two election timeouts (spec/kv.md E1)."""
 UNAPPLIED_ENTRIES_MAX = 5000

@@ -18,7 +18,7 @@ from kvserver.core import Core, Surroundings
 from kvserver.datadir import DataDir, prepare
 from kvserver.founding import founding_of
 from kvserver.fs import RealFileSystem
-from kvserver.limits import QUOTA_BYTES_WARN
+from kvserver.limits import LAST_WORDS_SECONDS, QUOTA_BYTES_WARN
 from kvserver.listeners import Listeners
 from kvserver.logs import Logger
 from kvserver.peers.identity import Identity
@@ -200,13 +200,16 @@ class MemberServer:
             self._fatal.result()
 
     async def stop(self, grace_seconds: float = 1.0) -> None:
-        """Take no more, answer what is open, make everything durable, let the disk go."""
+        """Take no more, answer what is open, make everything durable, let the disk go. The grace is
+        for the hand-over and for what is open together: supervisors count from their signal."""
+        ends_at = self._clock.monotonic() + grace_seconds
         serving = self._serving
         place = {"name": self._config.name, "data_dir": self._config.data_dir}
         self._log.info("closing etcd server", **place)
         if not self._fatal.done():
-            await self._cluster.hand_over()
-        await serving.clients.drain(grace_seconds)
+            await self._cluster.hand_over(grace_seconds)
+        left = ends_at - self._clock.monotonic()
+        await serving.clients.drain(max(left, min(grace_seconds, LAST_WORDS_SECONDS)))
         self._cluster.stop()
         serving.stop_peers()
         await serving.peers.drain(0)

@@ -3,11 +3,13 @@ leaders killed and replaced, restarts, membership, and HashKV equal at the end o
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from kvserver.proto import rpc_pb2 as rpc
 from kvserver.proto import rpc_pb2_grpc as services
 from tests.support.cluster_proc import (
     CALM,
+    CALM_ELECTION_SECONDS,
     KEYDECK,
     Cluster,
     ClusterMember,
@@ -336,6 +339,23 @@ def test_leadership_is_moved(calm: Cluster) -> None:
     assert calm.leader() is follower
     assert follower.status().raftTerm == term + 1, "spec/maintenance.md case 26"
     assert len(calm.wait_equal(other.put(b"after", b"moved"))) == 1
+
+
+def test_a_leader_that_nobody_relieves_stops_all_the_same(calm: Cluster) -> None:
+    """Supervisors count from SIGTERM: what a hand-over takes comes out of the grace."""
+    leader, followers = calm.roles()
+    for follower in followers:
+        os.kill(follower.process.process.pid, signal.SIGSTOP)
+    try:
+        assert leader.process.terminate(SECONDS_MAX) == 0
+    finally:
+        for follower in followers:
+            os.kill(follower.process.process.pid, signal.SIGCONT)
+    lines = [json.loads(line) for line in leader.process.log().splitlines() if line[:1] == "{"]
+    said = {line["msg"]: datetime.fromisoformat(line["ts"]) for line in lines}
+    tried = said["leadership transfer failed"] - said["leadership transfer starting"]
+    assert tried < timedelta(seconds=2 * CALM_ELECTION_SECONDS), "as long as raft would try"
+    assert "closed etcd server" in said
 
 
 def test_a_learner_joins_is_promoted_and_removed(cluster: Cluster) -> None:
