@@ -57,14 +57,6 @@ Plan = Callable[[Ready], Iterable[Step]]
 """`plan_ready`, or the simulator's, which may end the member between any two steps."""
 
 
-def _nothing() -> None:
-    """Nobody is to be told."""
-
-
-def _not_noticed(seconds: float) -> None:
-    """Nobody is to be told."""
-
-
 class MemberLoop:
     """A running member. Owner: the loop."""
 
@@ -168,9 +160,9 @@ class MemberLoop:
         self._plan = plan
         self._log = log
         self._nospace_raised = False
-        self.answered: Callable[[], None] = _nothing
+        self.answered: Callable[[], None] = lambda: None
         """Told at the end of each turn: nobody is answered any more in it."""
-        self.stood_still: Callable[[float], None] = _not_noticed
+        self.stood_still: Callable[[float], None] = lambda seconds: None
         """Told for how many seconds the loop has stood still for the disk."""
         self._duties: dict[type, Callable[[Any], None]] = {
             AppendEntries: self._append_entries,
