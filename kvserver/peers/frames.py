@@ -16,8 +16,9 @@ from struct import Struct
 
 from kvserver.errors import KeydeckError
 from kvserver.limits import PEER_FRAME_BYTES_MAX
+from kvserver.peers.foreseen import ForeseenEntries, ForeseenResponses
 from kvserver.raft import Entry, Message, MessageType
-from kvserver.raft.codec import MalformedMessage, decode_entry, decode_message, encode_message
+from kvserver.raft.codec import MalformedMessage, decode_message, encode_message
 from kvserver.raft.codec import encode_entries as encode_entries_anew
 
 LENGTH = Struct(">Q")
@@ -104,17 +105,22 @@ class MessageReader:
 
     def __init__(self) -> None:
         self._held = b""
+        self._responses = ForeseenResponses()
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages that are complete now. Raises `StreamError`."""
         data = self._held + data if self._held else data
         messages, at, size = [], 0, len(data)
+        decode = self._responses.decode
         while size - at >= LENGTH.size:
             length = _length(data, at)
             end = at + LENGTH.size + length
             if end > size:
                 break
-            message = _decode(data[at + LENGTH.size : end])
+            try:
+                message = decode(data[at + LENGTH.size : end])
+            except MalformedMessage as error:
+                raise _malformed(error) from None
             if message.from_ or message.type is not MessageType.HEARTBEAT:
                 messages.append(message)
             at = end
@@ -131,6 +137,7 @@ class AppendReader:
         self._held = b""
         self._term = 0
         self._index = 0
+        self._entry = ForeseenEntries()
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages that are complete now. Raises `StreamError`."""
@@ -160,7 +167,10 @@ class AppendReader:
         end = at + LENGTH.size + _length(data, at)
         if len(data) < end:
             return None
-        message = _decode(data[at + LENGTH.size : end])
+        try:
+            message = decode_message(data[at + LENGTH.size : end])
+        except MalformedMessage as error:
+            raise _malformed(error) from None
         self._term = message.term
         self._index = message.entries[-1].index if message.entries else message.index
         return message, end
@@ -175,31 +185,24 @@ class AppendReader:
         at += LENGTH.size
         if size - at < count * ENTRY_BYTES_MIN:
             return None
-        spans = []
+        bodies = []
         for _ in range(count):
             if size < at + LENGTH.size:
                 return None
             first = at + LENGTH.size
             at = first + _length(data, at)
-            spans.append((first, at))
+            bodies.append(data[first:at])
         if size < at + LENGTH.size:
             return None
         commit: int = LENGTH.unpack_from(data, at)[0]
+        term, before, decode = self._term, self._index, self._entry.decode
         try:
-            entries = tuple([decode_entry(data[first:end]) for first, end in spans])
+            entries = tuple([decode(body, n, term) for n, body in enumerate(bodies, before + 1)])
         except MalformedMessage as error:
             raise StreamError(f"an entry on the stream of appends is malformed: {error}") from None
-        message = Message(
-            MessageType.APPEND,
-            self._receiver,
-            self._sender,
-            self._term,
-            log_term=self._term,
-            index=self._index,
-            entries=entries,
-            commit=commit,
-        )
-        self._index += count
+        self._index = before + count
+        kind = MessageType.APPEND
+        message = Message(kind, self._receiver, self._sender, term, term, before, entries, commit)
         return message, at + LENGTH.size
 
 
@@ -210,8 +213,5 @@ def _length(data: bytes, at: int) -> int:
     return length
 
 
-def _decode(body: bytes) -> Message:
-    try:
-        return decode_message(body)
-    except MalformedMessage as error:
-        raise StreamError(f"a message on a stream is malformed: {error}") from None
+def _malformed(error: MalformedMessage) -> StreamError:
+    return StreamError(f"a message on a stream is malformed: {error}")

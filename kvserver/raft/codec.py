@@ -54,6 +54,8 @@ def varint(number: int) -> bytes:
         return _LAST[number]
     if number < 16384:
         return _MORE[number & 127] + _LAST[number >> 7]
+    if number < 2097152:
+        return _MORE[number & 127] + _MORE[number >> 7 & 127] + _LAST[number >> 14]
     if number >> 32:
         return _long_varint(number)
     return _varint_anew(number)
@@ -143,25 +145,38 @@ def encode_message(message: Message, entries: Sequence[bytes] | None = None) -> 
     """raftpb.Message; `entries` are the encoded entries if the caller has them already."""
     if entries is None:
         entries = encode_entries(message.entries)
-    parts = [
-        _number(b"\x08", message.type),
-        _number(b"\x10", message.to),
-        _number(b"\x18", message.from_),
-        _number(b"\x20", message.term),
-        _number(b"\x28", message.log_term),
-        _number(b"\x30", message.index),
-    ]
+    kind, to, from_, term, log_term, index, _, commit, snapshot, reject, hint, context = message
+    parts = [_envelope(kind, to, from_, term)]
+    if log_term:
+        parts.append(b"\x28" + varint(log_term))
+    if index:
+        parts.append(b"\x30" + varint(index))
     for entry in entries:
         parts += (b"\x3a", varint(len(entry)), entry)
-    parts.append(_number(b"\x40", message.commit))
-    if message.snapshot is not None:
-        parts.append(_block(b"\x4a", encode_snapshot(message.snapshot)))
-    if message.reject:
+    if commit:
+        parts.append(b"\x40" + varint(commit))
+    if snapshot is not None:
+        parts.append(_block(b"\x4a", encode_snapshot(snapshot)))
+    if reject:
         parts.append(b"\x50\x01")
-    parts.append(_number(b"\x58", message.reject_hint))
-    if message.context:
-        parts.append(_block(b"\x62", message.context))
+    if hint:
+        parts.append(b"\x58" + varint(hint))
+    if context:
+        parts.append(_block(b"\x62", context))
     return b"".join(parts)
+
+
+@lru_cache(256)
+def _envelope(kind: MessageType, to: int, from_: int, term: int) -> bytes:
+    """How messages begin: in one term there are few kinds of them."""
+    return b"".join(
+        (
+            _number(b"\x08", kind),
+            _number(b"\x10", to),
+            _number(b"\x18", from_),
+            _number(b"\x20", term),
+        )
+    )
 
 
 def encode_conf_change(change: ConfChange | ConfChangeV2) -> bytes:

@@ -44,9 +44,7 @@ def handle_append(raft: Raft, message: Message) -> None:
 
 
 def _acknowledge(raft: Raft, to: int, index: int) -> None:
-    raft.send(
-        Message(MessageType.APPEND_RESPONSE, to=to, from_=raft.id, term=raft.term, index=index)
-    )
+    raft.send(Message(MessageType.APPEND_RESPONSE, to, raft.id, raft.term, 0, index))
 
 
 def _refuse(raft: Raft, message: Message) -> None:

@@ -27,8 +27,9 @@ class Inflights:
 
     def add(self, last_index: int) -> None:
         """One more message is under way; there must be room."""
-        check(not self.is_full, "append window of %d overrun", self.messages_max)
-        self._last_indexes.append(last_index)
+        indexes = self._last_indexes
+        check(len(indexes) < self.messages_max, "append window of %d overrun", self.messages_max)
+        indexes.append(last_index)
 
     def free_up_to(self, index: int) -> None:
         """Messages whose last entry is at or below `index` have been answered."""

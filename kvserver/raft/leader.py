@@ -62,7 +62,7 @@ def _admit(raft: Raft, datas: Sequence[bytes]) -> None:
 
 def release_uncommitted(raft: Raft, committed: Sequence[Entry]) -> None:
     """Entries are handed out for apply: they no longer count as uncommitted."""
-    size = sum(len(entry.data) for entry in committed)
+    size = sum([len(entry.data) for entry in committed])
     # Entries of leaders before us were never counted.
     raft.uncommitted_bytes = max(0, raft.uncommitted_bytes - size)
 
@@ -109,7 +109,7 @@ def _handle_append_response(raft: Raft, message: Message, progress: Progress) ->
     elif progress.match + 1 >= raft.log.first_index:
         # Whatever became of the snapshot: the log can go on from here (spec/raft.md §6.4).
         progress.become_replicate()
-    if replication.maybe_commit(raft):
+    if progress.match > raft.log.committed and replication.maybe_commit(raft):
         replication.broadcast_append(raft)
     elif progress.may_lack_commit(raft.log.committed):
         replication.maybe_send_append(raft, message.from_, progress)

@@ -20,30 +20,29 @@ once). Steps that wait may be overtaken by those that follow, never by each othe
 
 Applying comes before SendAfterPersist, so a conf change takes effect before we vouch for the
 entries after it.
+
+Steps are tuples because some are made for every write of a lone client.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kvserver.raft.ready import Ready
 from kvserver.raft.types import Entry, HardState, Message, ReadState, Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class SendMessages:
+class SendMessages(NamedTuple):
     messages: list[Message]
     after_persist: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SaveSnapshot:
+class SaveSnapshot(NamedTuple):
     snapshot: Snapshot
     after_persist: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class AppendEntries:
+class AppendEntries(NamedTuple):
     number: int
     hard_state: HardState | None
     entries: list[Entry]
@@ -51,26 +50,22 @@ class AppendEntries:
     after_persist: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ApplyEntries:
+class ApplyEntries(NamedTuple):
     entries: list[Entry]
     after_persist: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class NotifyReadStates:
+class NotifyReadStates(NamedTuple):
     read_states: list[ReadState]
     after_persist: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SendAfterPersist:
+class SendAfterPersist(NamedTuple):
     messages: list[Message]
     after_persist: int
 
 
-@dataclass(frozen=True, slots=True)
-class InstallSnapshot:
+class InstallSnapshot(NamedTuple):
     snapshot: Snapshot
     after_persist: int
 

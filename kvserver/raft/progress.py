@@ -91,8 +91,10 @@ class Progress:
         """Whether an append that is sent may hold entries: not when the window is full."""
         return self.state is not ProgressState.REPLICATE or not self.inflights.is_full
 
-    def sent_entries(self, count: int) -> None:
-        """An append with so many entries from `next` on has been sent."""
+    def sent(self, count: int, commit: int) -> None:
+        """An append with so many entries from `next` on, and this commit index, has been sent."""
+        if commit > self.sent_commit:
+            self.sent_commit = commit
         if self.state is ProgressState.REPLICATE:
             if count:
                 self.next += count

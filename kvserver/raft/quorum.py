@@ -23,7 +23,7 @@ def majority_index(voters: Collection[int], acknowledged: Callable[[int], int]) 
     """Highest number that a majority of the voters has acknowledged."""
     if not voters:
         return INFINITE_INDEX
-    ordered = sorted([acknowledged(voter) for voter in voters])
+    ordered = sorted(map(acknowledged, voters))
     return ordered[(len(ordered) - 1) // 2]
 
 

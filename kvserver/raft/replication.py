@@ -77,30 +77,21 @@ def maybe_send_append(raft: Raft, to: int, progress: Progress, *, sends_empty: b
     """
     if progress.is_paused:
         return False
+    # Hot: for every member, whenever something is proposed or committed.
     log = raft.log
-    prev = progress.next - 1
-    prev_term = log.term(prev)
-    if prev_term is None or progress.next < log.first_index:
+    first = progress.next
+    prev_term = log.storage.term(first - 1)
+    if prev_term is None or first < log.storage.first_index:
         return _maybe_send_snapshot(raft, to, progress)
     entries: tuple[Entry, ...] = ()
-    if progress.next <= log.last_index and progress.may_carry_entries:
-        entries = tuple(log.entries_from(progress.next, raft.config.append_bytes_max))
+    if first <= log.last_index and progress.may_carry_entries:
+        entries = tuple(log.entries_from(first, raft.config.append_bytes_max))
     if not entries and not sends_empty:
         return False
-    raft.send(
-        Message(
-            MessageType.APPEND,
-            to,
-            raft.id,
-            raft.term,
-            log_term=prev_term,
-            index=prev,
-            entries=entries,
-            commit=log.committed,
-        )
-    )
-    progress.sent_entries(len(entries))
-    progress.told_commit(log.committed)
+    committed = log.committed
+    kind = MessageType.APPEND
+    raft.send(Message(kind, to, raft.id, raft.term, prev_term, first - 1, entries, committed))
+    progress.sent(len(entries), committed)
     return True
 
 

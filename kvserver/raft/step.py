@@ -34,7 +34,7 @@ def step(raft: Raft, message: Message) -> None:
     """
     if message.term != 0 and message.term != raft.term and not _agree_on_term(raft, message):
         return
-    handler = _ANY_ROLE.get(message.type) or _BY_ROLE[raft.role].get(message.type)
+    handler = _BY_ROLE[raft.role].get(message.type) or _ANY_ROLE.get(message.type)
     if handler is not None:
         handler(raft, message)
 

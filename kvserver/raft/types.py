@@ -63,6 +63,9 @@ class Role(Enum):
     CANDIDATE = "candidate"
     LEADER = "leader"
 
+    __hash__ = object.__hash__
+    """Enum's own is written in Python, and every message looks its role up."""
+
 
 class Entry(NamedTuple):
     """One entry of the log; in a forwarded proposal index and term are 0."""
@@ -82,8 +85,7 @@ def entries_bytes(entries: Sequence[Entry]) -> int:
     return sum([len(entry[3]) for entry in entries]) + ENTRY_OVERHEAD_BYTES * len(entries)
 
 
-@dataclass(frozen=True, slots=True)
-class HardState:
+class HardState(NamedTuple):
     """What must survive a crash beside the log. The commit in it may lag behind the truth."""
 
     term: int = 0

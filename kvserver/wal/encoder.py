@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kvserver.raft.codec import encode_hard_state
 from kvserver.raft.types import ConfState, Entry, HardState
 from kvserver.wal.frame import RecordType, encode_entries, encode_record
 from kvserver.wal.payload import SnapshotRecord, encode_snapshot_record
 from kvserver.wal.segment import SegmentName
+
+_NO_STATE = HardState()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,7 @@ class Cut:
     head: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class AppendBatch:
+class AppendBatch(NamedTuple):
     """Bytes for one place of the current segment, and the cut that follows them, if any."""
 
     data: bytes
@@ -68,7 +70,7 @@ class WalEncoder:
         if entries:
             self._crc = encode_entries(entries, self._crc, out)
             self._last_index = entries[-1][0]
-        if hard_state is not None and hard_state != HardState():
+        if hard_state is not None and hard_state != _NO_STATE:
             self._hard_state = hard_state
             frame, self._crc = encode_record(
                 RecordType.STATE, encode_hard_state(hard_state), self._crc
@@ -100,7 +102,7 @@ class WalEncoder:
     def _cut(self) -> Cut:
         self._sequence += 1
         head, self._crc = segment_head(self._crc, self._metadata)
-        if self._hard_state != HardState():
+        if self._hard_state != _NO_STATE:
             frame, self._crc = encode_record(
                 RecordType.STATE, encode_hard_state(self._hard_state), self._crc
             )

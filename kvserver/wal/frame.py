@@ -53,15 +53,6 @@ def split_length(value: int) -> tuple[int, int]:
     return value & RECORD_BYTES_MASK, padding
 
 
-def encode_record(kind: RecordType, data: bytes, crc: int) -> tuple[bytes, int]:
-    """The frame of one record and the chain's value after it; `crc` is the value before."""
-    crc = crc32c(data, crc)
-    record = b"\x08%c\x10%b" % (kind, varint(crc))
-    if data:
-        record += b"\x1a%b%b" % (varint(len(data)), data)
-    return frame_length(len(record)) + record + _PADDING[-len(record) & 7], crc
-
-
 # Tables for the hot path: a varint is looked up 14 bits at a time.
 _TABLE_BITS = 14
 _TABLE_SIZE = 1 << _TABLE_BITS
@@ -73,6 +64,21 @@ _CRC_END = [bytes((top, 0x1A)) for top in range(16)]
 """The last byte of a five-byte varint, then the tag of the record's data."""
 _ENTRY_TAGS = b"\x08\x02\x10"
 _SHORT_FRAMES = [frame_length(size) + _ENTRY_TAGS for size in range(4096)]
+
+
+def encode_record(kind: RecordType, data: bytes, crc: int) -> tuple[bytes, int]:
+    """The frame of one record and the chain's value after it; `crc` is the value before."""
+    crc = crc32c(data, crc)
+    size = len(data)
+    top = crc >> 28
+    if top and 0 < size < 128:  # Hot: the hard state beside the entries of one append.
+        low, high = _MORE[crc & _TABLE_MASK], _MORE[crc >> _TABLE_BITS & _TABLE_MASK]
+        record = b"\x08%c\x10%b%b%b%c%b" % (kind, low, high, _CRC_END[top], size, data)
+    else:
+        record = b"\x08%c\x10%b" % (kind, varint(crc))
+        if data:
+            record += b"\x1a%b%b" % (varint(size), data)
+    return frame_length(len(record)) + record + _PADDING[-len(record) & 7], crc
 
 
 def encode_entries(entries: Iterable[Entry], crc: int, out: list[bytes]) -> int:

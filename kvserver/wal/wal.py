@@ -172,7 +172,8 @@ class Wal:
         self, hard_state: HardState | None, entries: Sequence[Entry], must_sync: bool
     ) -> AppendBatch:
         """The bytes of one Ready. Loop only; batches must be written in this order."""
-        return self._ready_encoder().encode(hard_state, entries, must_sync)
+        encoder = self._encoder or self._ready_encoder()
+        return encoder.encode(hard_state, entries, must_sync)
 
     def encode_snapshot(self, index: int, term: int, conf_state: ConfState | None) -> AppendBatch:
         """The record of a snapshot whose file is already durable. Loop only."""

@@ -7,7 +7,6 @@ made for it, ends in a violation: of the checker's, or of the assertions the cor
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -264,7 +263,7 @@ def test_forgets_its_vote_in_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     start = SimMember.start
 
     def forgetful(self: SimMember) -> None:
-        self.disk.hard_state = replace(self.disk.hard_state, vote=0)
+        self.disk.hard_state = self.disk.hard_state._replace(vote=0)
         start(self)
 
     monkeypatch.setattr(SimMember, "start", forgetful)

@@ -52,18 +52,18 @@ class TestInflights:
 class TestProbe:
     def test_one_append_with_entries_then_silence(self) -> None:
         known = progress()
-        known.sent_entries(2)
+        known.sent(2, 0)
         assert known.is_paused
         assert known.next == 5
 
     def test_an_empty_append_does_not_pause(self) -> None:
         known = progress()
-        known.sent_entries(0)
+        known.sent(0, 0)
         assert not known.is_paused
 
     def test_heartbeat_answer_resumes(self) -> None:
         known = progress()
-        known.sent_entries(1)
+        known.sent(1, 0)
         known.resume()
         assert not known.is_paused
 
@@ -72,7 +72,7 @@ class TestProbe:
     )
     def test_steps_back_to_the_hint(self, rejected: int, hint: int, next_index: int) -> None:
         known = progress(5)
-        known.sent_entries(1)
+        known.sent(1, 0)
         assert known.maybe_step_back(rejected, hint)
         assert known.next == next_index
         assert not known.is_paused
@@ -92,15 +92,15 @@ class TestProbe:
 class TestReplicate:
     def test_next_moves_on_at_once_until_the_window_is_full(self) -> None:
         known = replicating(window=2)
-        known.sent_entries(3)
+        known.sent(3, 0)
         assert (known.next, known.is_paused) == (8, False)
-        known.sent_entries(1)
+        known.sent(1, 0)
         assert (known.next, known.is_paused) == (9, True)
         assert not known.may_carry_entries
 
     def test_an_answer_opens_the_window(self) -> None:
         known = replicating(window=1)
-        known.sent_entries(3)
+        known.sent(3, 0)
         assert known.acknowledged(7)
         known.inflights.free_up_to(7)
         assert not known.is_paused
@@ -109,10 +109,10 @@ class TestReplicate:
     def test_full_window_sends_empty_appends_only_after_a_heartbeat(self) -> None:
         """S18."""
         known = replicating(window=1)
-        known.sent_entries(1)
+        known.sent(1, 0)
         known.resume()
         assert not known.is_paused
-        known.sent_entries(0)
+        known.sent(0, 0)
         assert known.is_paused
 
     def test_old_answer_is_no_news(self) -> None:
@@ -123,19 +123,19 @@ class TestReplicate:
 
     def test_rejection_above_match_goes_back_behind_match(self) -> None:
         known = replicating(match=4)
-        known.sent_entries(5)
+        known.sent(5, 0)
         assert known.maybe_step_back(9, 2)
         assert known.next == 5
 
     def test_rejection_at_or_below_match_is_stale(self) -> None:
         known = replicating(match=4)
-        known.sent_entries(5)
+        known.sent(5, 0)
         assert not known.maybe_step_back(4, 2)
         assert known.next == 10
 
     def test_back_to_probe(self) -> None:
         known = replicating(match=4)
-        known.sent_entries(5)
+        known.sent(5, 0)
         known.become_probe()
         assert (known.state, known.next, len(known.inflights)) == (ProgressState.PROBE, 5, 0)
 
