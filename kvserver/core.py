@@ -172,6 +172,7 @@ class Core:
                 random=self._around.random,
                 election_ticks=config.election_ticks,
                 pre_vote=config.pre_vote,
+                tells_commits=False,
                 append_bytes_max=limits.append_bytes_max,
                 inflight_appends_max=limits.inflight_appends_max,
                 apply_bytes_max=limits.apply_bytes_max,

@@ -20,6 +20,9 @@ class Config:
     pre_vote: bool = True
     check_quorum: bool = True
     forwards_proposals: bool = True
+    tells_commits: bool = True
+    """Whether a leader tells every commit at once, in appends without entries if need be. If not,
+    its owner says when (`RawNode.tell_commit`); entries and heartbeats tell it anyway."""
     append_bytes_max: int = limits.APPEND_BYTES_MAX
     """Entries in one append message; at least one entry is sent whatever its size."""
     inflight_appends_max: int = limits.INFLIGHT_APPENDS_MAX

@@ -109,9 +109,9 @@ def _handle_append_response(raft: Raft, message: Message, progress: Progress) ->
     elif progress.match + 1 >= raft.log.first_index:
         # Whatever became of the snapshot: the log can go on from here (spec/raft.md §6.4).
         progress.become_replicate()
-    if progress.match > raft.log.committed and replication.maybe_commit(raft):
-        replication.broadcast_append(raft)
-    elif progress.may_lack_commit(raft.log.committed):
+    if progress.match > raft.log.committed:
+        replication.maybe_commit_and_tell(raft)
+    if raft.config.tells_commits and progress.may_lack_commit(raft.log.committed):
         replication.maybe_send_append(raft, message.from_, progress)
     while progress.next <= raft.log.last_index:  # Hot: most often there is nothing more.
         if not replication.maybe_send_append(raft, message.from_, progress, sends_empty=False):

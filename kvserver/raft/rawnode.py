@@ -207,6 +207,37 @@ class RawNode:
             Message(MessageType.SNAPSHOT_STATUS, from_=member, reject=not is_success),
         )
 
+    # -- telling commits
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is no other member, be it a learner."""
+        return len(self._raft.tracker.progress) == 1
+
+    def commit_known(self) -> int:
+        """Up to where every member that listens has been told what this leader committed."""
+        raft = self._raft
+        committed = raft.log.committed
+        lacking = [
+            progress.sent_commit
+            for member, progress in raft.tracker.progress.items()
+            if member != raft.id
+            and not progress.is_paused
+            and progress.may_lack_commit(committed)
+        ]
+        return min(lacking, default=committed)
+
+    def tell_commit(self, member: int | None = None, lacking: int | None = None) -> None:
+        """Tell the commit index to one member, or to all, in an append of its own, unless they
+        know it; with `lacking`, only to those that do not know of that index."""
+        raft = self._raft
+        if raft.role is not Role.LEADER:
+            return
+        index = raft.log.committed if lacking is None else lacking
+        for to, progress in raft.tracker.progress.items():
+            if member in (None, to) and to != raft.id and progress.may_lack_commit(index):
+                replication.maybe_send_append(raft, to, progress)
+
     # -- what is to be done
 
     def has_ready(self) -> bool:

@@ -33,8 +33,8 @@ def append_entries(raft: Raft, entries: Sequence[Entry]) -> None:
 def entries_persisted(raft: Raft) -> None:
     """Our own disk has more of the log: it counts as one voter's."""
     ours = raft.tracker.progress.get(raft.id)
-    if ours is not None and ours.acknowledged(raft.log.persisted) and maybe_commit(raft):
-        broadcast_append(raft)
+    if ours is not None and ours.acknowledged(raft.log.persisted):
+        maybe_commit_and_tell(raft)
 
 
 def has_committed_in_term(raft: Raft) -> bool:
@@ -55,6 +55,15 @@ def maybe_commit(raft: Raft) -> bool:
     log.commit_to(index)
     if is_first_of_term:
         release_postponed_reads(raft)
+    return True
+
+
+def maybe_commit_and_tell(raft: Raft) -> bool:
+    """The same, and everybody hears of it unless the owner sees to that."""
+    if not maybe_commit(raft):
+        return False
+    if raft.config.tells_commits:
+        broadcast_append(raft)
     return True
 
 

@@ -2,9 +2,9 @@
 
 Raft tells followers of every commit at once, in an append without entries that each of them
 answers. With one writer after the other that is half of all messages, and of what they cost on
-both sides; the next put's append says the same a fraction of a millisecond later. So such a message
+both sides; the next put's append says the same a fraction of a millisecond later. So the news
 waits, unless somebody waits for it: a member that has passed on a client's write or read needs the
-commit to answer, and a member that is being removed may never get another.
+commit to answer, and a member that is being removed may never hear of another.
 
 What is held may as well have been lost on the way: raft allows for both. Owner: the loop.
 """
@@ -12,78 +12,84 @@ What is held may as well have been lost on the way: raft allows for both. Owner:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
 
 from kvserver.limits import COMMIT_EAGER_SECONDS, COMMIT_HELD_SECONDS
-from kvserver.raft import Message, MessageType, RawNode
+from kvserver.raft import RawNode
 
 _HELD_SECONDS = COMMIT_HELD_SECONDS * 0.9
 """A timer may come a little early."""
 
 
 class HeldCommits:
-    """Between raft's messages and the network."""
+    """Says when raft tells which commit: its config has `tells_commits=False`."""
 
     def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        node: RawNode,
-        send: Callable[[Sequence[Message]], None],
+        self, loop: asyncio.AbstractEventLoop, node: RawNode, wake: Callable[[], None]
     ) -> None:
         self._loop = loop
         self._node = node
-        self._send = send
-        self._held: dict[int, tuple[float, Message]] = {}
-        """The newest one by member, and since when it lacks one."""
+        self._wake = wake
+        self._committed = node.committed
+        self._held: deque[tuple[int, float]] = deque()
+        """Commit indexes that somebody may not know of, and since when."""
         self._eager_until: dict[int, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def pass_on(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """Those of a leader's messages that go at once."""
-        # Hot: once per batch of a leader with followers.
-        held = self._held
-        going = []
-        for message in messages:
-            if message.type is MessageType.APPEND:
-                if message.entries:
-                    if held:
-                        held.pop(message.to, None)
-                elif self._may_wait(message.to):
-                    older = held.get(message.to)
-                    held[message.to] = older[0] if older else self._loop.time(), message
-                    continue
-            going.append(message)
-        if held and self._timer is None:
-            self._timer = self._loop.call_later(COMMIT_HELD_SECONDS, self._flush)
-        return going
+    def look(self) -> None:
+        """Raft has taken something in, which may have committed something."""
+        # Hot: once per turn of the loop.
+        node = self._node
+        committed = node.committed
+        if committed == self._committed:
+            return
+        self._committed = committed
+        if not node.is_leader or node.is_alone:
+            return
+        if node.has_pending_conf_change:
+            node.tell_commit()
+            return
+        now = self._loop.time()
+        if self._eager_until:
+            self._tell_eager(now)
+        self._held.append((committed, now))
+        if self._timer is None:
+            self._timer = self._loop.call_later(COMMIT_HELD_SECONDS, self._tell_late)
 
-    def _may_wait(self, member: int) -> bool:
-        until = self._eager_until.get(member)
-        if until is not None:
-            if until > self._loop.time():
-                return False
-            del self._eager_until[member]
-        return not self._node.has_pending_conf_change
+    def _tell_eager(self, now: float) -> None:
+        for member, until in list(self._eager_until.items()):
+            if until > now:
+                self._node.tell_commit(member)
+            else:
+                del self._eager_until[member]
 
     def expect(self, member: int) -> None:
         """The member has clients that wait for what is committed."""
         self._eager_until[member] = self._loop.time() + COMMIT_EAGER_SECONDS
-        held = self._held.pop(member, None)
-        if held is not None:
-            self._send((held[1],))
+        if self._held:
+            self._node.tell_commit(member)
 
-    def _flush(self) -> None:
-        """What has waited long enough goes; the rest is likely to go with entries yet."""
+    def _tell_late(self) -> None:
+        """What no entries have told meanwhile."""
         self._timer = None
-        held, term, now = self._held, self._node.term, self._loop.time()
-        late = [member for member, (since, _) in held.items() if since <= now - _HELD_SECONDS]
-        messages = [held.pop(member)[1] for member in late]
+        node, held, now = self._node, self._held, self._loop.time()
+        if not node.is_leader:
+            held.clear()
+            return
+        late = 0
+        while held and held[0][1] <= now - _HELD_SECONDS:
+            late = held.popleft()[0]
+        known = node.commit_known()
+        if known < late:
+            node.tell_commit(lacking=late)
+            self._wake()
+            known = node.commit_known()
+        while held and held[0][0] <= known:
+            held.popleft()
         if held:
-            first = min(since for since, _ in held.values())
-            self._timer = self._loop.call_later(first + COMMIT_HELD_SECONDS - now, self._flush)
-        current = [message for message in messages if message.term == term]
-        if current and self._node.is_leader:
-            self._send(current)
+            due = held[0][1] + COMMIT_HELD_SECONDS
+            self._timer = self._loop.call_later(due - now, self._tell_late)
 
     def stop(self) -> None:
         self._held.clear()

@@ -65,7 +65,7 @@ class Mailbox:
         self._persisted_number = 0
         self.reads_asked = 0
         """By other members, for their clients."""
-        self._commits = HeldCommits(loop, node, self._send_now)
+        self._commits = HeldCommits(loop, node, wake)
 
     def stop(self) -> None:
         self.is_stopped = True
@@ -94,6 +94,7 @@ class Mailbox:
                     self.reads_asked += 1
                     self._commits.expect(message.from_)
                 step(message)
+        self._commits.look()
 
     def _step_proposal(self, message: Message, now: float) -> None:
         """Somebody's forwarded proposal waits here while there is no leader (spec/raft.md §8), or
@@ -129,11 +130,7 @@ class Mailbox:
     # -- out
 
     def send(self, step: SendMessages) -> None:
-        messages: Sequence[Message] = step.messages
-        if self._node.is_leader:
-            messages = self._commits.pass_on(messages)
-        if messages:
-            self._send_now(messages)
+        self._send_now(step.messages)
 
     def _send_now(self, messages: Sequence[Message]) -> None:
         is_leader = self._node.is_leader
@@ -155,6 +152,7 @@ class Mailbox:
     def persisted(self, number: int) -> None:
         """Everything of the Readys up to `number` is on the disk: what rests on it may go."""
         self._persisted_number = number
+        self._commits.look()
         if not self.unsent:
             return
         messages: list[Message] = []

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
 from kvserver.limits import COMMIT_EAGER_SECONDS, COMMIT_HELD_SECONDS
-from kvserver.raft import Entry, EntryType, Message, MessageType
+from kvserver.raft import (
+    ConfChange,
+    ConfChangeType,
+    Config,
+    ConfState,
+    MemoryStorage,
+    Message,
+    MessageType,
+    RawNode,
+)
 from kvserver.runtime.held_commits import HeldCommits
 
-TERM = 5
+OURS, SECOND, THIRD = 1, 2, 3
 
 
 class Timer:
@@ -45,28 +54,66 @@ class Loop:
                 callback()
 
 
-class Node:
-    term = TERM
-    is_leader = True
-    has_pending_conf_change = False
-
-
 class Rig:
-    def __init__(self) -> None:
-        self.loop, self.node = Loop(), Node()
-        self.sent: list[Message] = []
-        self.commits = HeldCommits(self.loop, self.node, self.sent.extend)  # type: ignore[arg-type]
+    """The leader of three members, both others of which know all that is committed."""
 
-    def pass_on(self, *messages: Message) -> list[Message]:
-        return list(self.commits.pass_on(messages))
+    def __init__(self, voters: tuple[int, ...] = (OURS, SECOND, THIRD)) -> None:
+        self.loop = Loop()
+        self.node = RawNode(
+            Config(id=OURS, random=lambda low, high: low, pre_vote=False, tells_commits=False),
+            MemoryStorage(conf_state=ConfState(voters)),
+        )
+        self.heard: list[tuple[int, int, int]] = []
+        """(member, entries, commit index) of each append."""
+        self.commits = HeldCommits(self.loop, self.node, self.turn)  # type: ignore[arg-type]
+        self.node.campaign()
+        self.turn()
+        if len(voters) > 1:
+            self.node.step(Message(MessageType.VOTE_RESPONSE, OURS, SECOND, self.node.term))
+            self.turn()
+            self.acknowledge(SECOND, THIRD)
+            self.loop.move(COMMIT_HELD_SECONDS)
+            self.acknowledge(SECOND, THIRD)
+        self.heard.clear()
 
+    def turn(self) -> None:
+        node = self.node
+        while node.has_ready():
+            ready = node.ready()
+            for message in ready.messages_now:
+                if message.type is MessageType.APPEND:
+                    self.heard.append((message.to, len(message.entries), message.commit))
+            if ready.must_sync:
+                node.persisted(ready.number)
+                self.commits.look()
+            if ready.committed_entries:
+                last = ready.committed_entries[-1]
+                if last.type is not last.type.NORMAL:
+                    node.apply_conf_change(ConfChange(1, ConfChangeType.REMOVE_NODE, 0))
+                node.applied(last.index)
 
-def commit(to: int, index: int = 9, term: int = TERM) -> Message:
-    return Message(MessageType.APPEND, to, 1, term, index=index, commit=index)
+    def put(self, *acknowledged_by: int) -> int:
+        """The index of a write that these have; both others were sent it."""
+        self.node.propose([b"x"])
+        self.turn()
+        sent = self.heard[-2:]
+        assert [(to, entries) for to, entries, _ in sent] == [(SECOND, 1), (THIRD, 1)]
+        self.heard = self.heard[:-2]
+        self.acknowledge(*acknowledged_by)
+        return self.node.last_index
 
+    def acknowledge(self, *members: int) -> None:
+        for member in members:
+            kind, index = MessageType.APPEND_RESPONSE, self.node.last_index
+            self.node.step(Message(kind, OURS, member, self.node.term, index=index))
+            self.commits.look()
+            self.turn()
 
-def entries(to: int) -> Message:
-    return commit(to)._replace(entries=(Entry(10, TERM, EntryType.NORMAL, b"x"),))
+    def wait(self, seconds: float = COMMIT_HELD_SECONDS) -> list[tuple[int, int, int]]:
+        """What is heard meanwhile."""
+        self.heard.clear()
+        self.loop.move(seconds)
+        return self.heard
 
 
 @pytest.fixture
@@ -75,72 +122,85 @@ def rig() -> Rig:
 
 
 def test_the_next_entries_take_it_along(rig: Rig) -> None:
-    assert rig.pass_on(commit(2), commit(3)) == []
-    assert rig.pass_on(entries(2)) == [entries(2)]
-    rig.loop.move(COMMIT_HELD_SECONDS)
-    assert rig.sent == [commit(3)], "it went to 2 with the entries"
+    rig.put(SECOND, THIRD)
+    rig.loop.move(COMMIT_HELD_SECONDS / 2)
+    rig.put()
+    assert rig.heard == []
+    assert rig.wait() == []
+    assert rig.node.committed == rig.node.last_index - 1, "the second one is not committed"
 
 
-def test_the_newest_goes_when_no_entries_come(rig: Rig) -> None:
-    assert rig.pass_on(commit(2, 8)) == []
-    rig.loop.move(COMMIT_HELD_SECONDS / 2)
-    assert rig.pass_on(commit(2, 9)) == []
-    rig.loop.move(COMMIT_HELD_SECONDS / 2)
-    assert rig.sent == [commit(2, 9)]
-    rig.loop.move(1)
-    assert rig.sent == [commit(2, 9)]
-    assert rig.pass_on(commit(2, 10)) == []
-    rig.loop.move(COMMIT_HELD_SECONDS)
-    assert rig.sent == [commit(2, 9), commit(2, 10)]
+def test_it_goes_alone_when_no_entries_come(rig: Rig) -> None:
+    rig.put(SECOND)
+    index = rig.put(SECOND)
+    assert rig.heard == []
+    assert rig.wait() == [(SECOND, 0, index), (THIRD, 0, index)]
+    assert rig.wait(1) == []
+    index = rig.put(THIRD)
+    assert rig.wait() == [(SECOND, 0, index), (THIRD, 0, index)]
 
 
 def test_each_waits_its_own_time(rig: Rig) -> None:
     """With one write after the other something is held most of the time, and never for long."""
-    assert rig.pass_on(commit(2, 8)) == []
+    rig.put(SECOND)
     rig.loop.move(COMMIT_HELD_SECONDS * 0.75)
-    rig.pass_on(entries(2))
-    assert rig.pass_on(commit(2, 9)) == []
-    rig.loop.move(COMMIT_HELD_SECONDS * 0.25)
-    assert rig.sent == [], "it has only just come"
-    rig.loop.move(COMMIT_HELD_SECONDS * 0.75)
-    assert rig.sent == [commit(2, 9)]
-
-
-def test_whatever_else_there_is_goes_at_once(rig: Rig) -> None:
-    others: Sequence[Message] = [
-        entries(2),
-        Message(MessageType.HEARTBEAT, 2, 1, TERM, commit=9),
-        Message(MessageType.TIMEOUT_NOW, 2, 1, TERM),
-    ]
-    assert rig.pass_on(*others, commit(3)) == others
+    index = rig.put(SECOND)
+    assert rig.wait(COMMIT_HELD_SECONDS * 0.25) == [], "it has only just come"
+    assert rig.wait(COMMIT_HELD_SECONDS * 0.75) == [(SECOND, 0, index), (THIRD, 0, index)]
+    assert not rig.loop.due
 
 
 def test_a_member_with_waiting_clients_hears_it_at_once(rig: Rig) -> None:
     """Also what was held when it asked."""
-    assert rig.pass_on(commit(2, 8), commit(3, 8)) == []
-    rig.commits.expect(2)
-    assert rig.sent == [commit(2, 8)]
-    assert rig.pass_on(commit(2, 9), commit(3, 9)) == [commit(2, 9)]
-    rig.loop.move(COMMIT_EAGER_SECONDS + 0.001)
-    assert rig.pass_on(commit(2, 10)) == []
+    first = rig.put(THIRD)
+    rig.commits.expect(SECOND)
+    rig.turn()
+    assert rig.heard == [(SECOND, 0, first)]
+    second = rig.put(THIRD)
+    assert rig.heard == [(SECOND, 0, first), (SECOND, 0, second)]
+    assert rig.wait() == [(THIRD, 0, second)]
+    rig.loop.move(COMMIT_EAGER_SECONDS)
+    rig.heard.clear()
+    rig.put(THIRD)
+    assert rig.heard == []
 
 
 def test_a_member_that_may_be_removed_hears_it_at_once(rig: Rig) -> None:
-    rig.node.has_pending_conf_change = True
-    assert rig.pass_on(commit(2)) == [commit(2)]
+    rig.node.propose_conf_change(ConfChange(1, ConfChangeType.REMOVE_NODE, THIRD))
+    rig.turn()
+    rig.heard.clear()
+    rig.acknowledge(SECOND)
+    index = rig.node.last_index
+    assert rig.heard == [(SECOND, 0, index), (THIRD, 0, index)]
 
 
-@pytest.mark.parametrize("is_leader", [True, False])
-def test_nothing_is_said_for_a_term_that_is_over(rig: Rig, is_leader: bool) -> None:
-    rig.pass_on(commit(2))
-    rig.node.is_leader = is_leader
-    rig.node.term = TERM + 1
-    rig.loop.move(COMMIT_HELD_SECONDS)
-    assert rig.sent == []
+def test_a_member_that_does_not_listen_holds_nobody_up(rig: Rig) -> None:
+    """It is told with what it is asked for its log."""
+    index = rig.put(SECOND)
+    rig.node.report_unreachable(THIRD)
+    assert rig.wait() == [(SECOND, 0, index)]
+    assert not rig.loop.due
+    rig.node.propose([b"y"])
+    rig.turn()
+    assert rig.heard[-2:] == [(SECOND, 1, index), (THIRD, 2, index)]
+
+
+def test_nothing_is_said_for_a_term_that_is_over(rig: Rig) -> None:
+    rig.put(SECOND)
+    rig.node.step(Message(MessageType.HEARTBEAT, OURS, SECOND, rig.node.term + 1))
+    assert rig.wait() == []
+    assert not rig.loop.due
 
 
 def test_a_member_that_stops_says_no_more(rig: Rig) -> None:
-    rig.pass_on(commit(2))
+    rig.put(SECOND)
     rig.commits.stop()
-    rig.loop.move(1)
-    assert rig.sent == []
+    assert rig.wait(1) == []
+
+
+def test_a_member_alone_holds_nothing() -> None:
+    rig = Rig((OURS,))
+    rig.node.propose([b"x"])
+    rig.turn()
+    assert rig.node.committed == rig.node.last_index
+    assert not rig.loop.due

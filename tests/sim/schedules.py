@@ -179,6 +179,8 @@ def database_of_a_sender_without_power(scripted: Scripted) -> bool:
 def database_of_a_sender_that_dies_during_a_flush(scripted: Scripted) -> bool:
     """Its connection is gone while the flush thread writes what has come."""
     old, receiver = scripted.leader, scripted.followers[0]
+    for key in (b"1", b"2", b"3", b"4"):  # more than fits between the two
+        scripted.ask(old.name, rpc.PutRequest(key=key, value=bytes(400_000)))
     receiver.machine.fsync_seconds = 0.2
     send_database(old, receiver)
     scripted.until(lambda: has_received(receiver, "0"))  # the backend
