@@ -176,10 +176,11 @@ class AppendReader:
         return message, end
 
     def _entries(self, data: bytes, at: int) -> tuple[Message, int] | None:
-        size = len(data)
+        # Hot: with one put after the other, each finds the caches cold, and a call takes 1 us.
+        size, unpack = len(data), LENGTH.unpack_from
         if size < at + LENGTH.size:
             return None
-        count = _length(data, at)
+        count: int = unpack(data, at)[0]
         if count * ENTRY_BYTES_MIN > PEER_FRAME_BYTES_MAX:
             raise StreamError(f"a frame of {count} entries is more than a frame may hold")
         at += LENGTH.size
@@ -187,14 +188,17 @@ class AppendReader:
             return None
         bodies = []
         for _ in range(count):
-            if size < at + LENGTH.size:
-                return None
             first = at + LENGTH.size
-            at = first + _length(data, at)
+            if size < first:
+                return None
+            length = unpack(data, at)[0]
+            if length > PEER_FRAME_BYTES_MAX:
+                raise _too_long()
+            at = first + length
             bodies.append(data[first:at])
         if size < at + LENGTH.size:
             return None
-        commit: int = LENGTH.unpack_from(data, at)[0]
+        commit: int = unpack(data, at)[0]
         term, before, decode = self._term, self._index, self._entry.decode
         try:
             entries = tuple([decode(body, n, term) for n, body in enumerate(bodies, before + 1)])
@@ -209,8 +213,12 @@ class AppendReader:
 def _length(data: bytes, at: int) -> int:
     length: int = LENGTH.unpack_from(data, at)[0]
     if length > PEER_FRAME_BYTES_MAX:
-        raise StreamError("rafthttp: error limit exceeded")
+        raise _too_long()
     return length
+
+
+def _too_long() -> StreamError:
+    return StreamError("rafthttp: error limit exceeded")
 
 
 def _malformed(error: MalformedMessage) -> StreamError:

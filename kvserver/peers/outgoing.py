@@ -66,10 +66,12 @@ class OutgoingStream:
         if is_full or self._is_closed:
             return False
         frame = self._writer.encode(message)
-        if self._is_written(frame):
+        size = len(frame)
+        if not self._frames and self._write_piece is not None and self._write_piece(frame):
+            self._figures.sent_bytes += size
             return True
         self._messages += 1
-        self._bytes += len(frame)
+        self._bytes += size
         self._frames.append(frame)
         self._wake()
         return True
@@ -79,12 +81,6 @@ class OutgoingStream:
         With one put after the other that is a fifth of what a message costs."""
         self._write_piece = write_piece
 
-    def _is_written(self, frame: bytes) -> bool:
-        if self._frames or self._write_piece is None or not self._write_piece(frame):
-            return False
-        self._figures.sent_bytes += len(frame)
-        return True
-
     def send_heartbeat(self) -> None:
         """Show that the link lives, and notice one whose other end takes nothing."""
         if self._frames:
@@ -92,7 +88,8 @@ class OutgoingStream:
             return
         self.stuck_heartbeats = 0
         heartbeat = self._writer.heartbeat
-        if self._is_written(heartbeat):
+        if self._write_piece is not None and self._write_piece(heartbeat):
+            self._figures.sent_bytes += len(heartbeat)
             return
         self._bytes += len(heartbeat)
         self._frames.append(heartbeat)

@@ -116,7 +116,12 @@ def encode_entry(entry: Entry) -> bytes:
 
 def encode_hard_state(state: HardState) -> bytes:
     """All three numbers, zero or not, as every release writes it."""
-    return b"\x08%b\x10%b\x18%b" % (varint(state.term), varint(state.vote), varint(state.commit))
+    return _term_and_vote(state.term, state.vote) + varint(state.commit)
+
+
+@lru_cache(8)
+def _term_and_vote(term: int, vote: int) -> bytes:
+    return b"\x08%b\x10%b\x18" % (varint(term), varint(vote))
 
 
 def encode_conf_state(state: ConfState) -> bytes:

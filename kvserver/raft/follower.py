@@ -28,16 +28,19 @@ def hear_leader(raft: Raft, message: Message) -> None:
 
 
 def handle_append(raft: Raft, message: Message) -> None:
-    hear_leader(raft, message)
+    # Hot, and with one put after the other it finds the caches cold: a call saved is 1 us.
+    raft.election_elapsed = 0
+    raft.leader = message.from_
     log = raft.log
     entries = message.entries
     if entries and entries[-1].index != message.index + len(entries):
         return  # Malformed: entries that do not follow each other.
     if message.index < log.committed:
         _acknowledge(raft, message.from_, log.committed)
-    elif log.matches(message.index, message.log_term):
+    elif log.storage.term(message.index) == message.log_term:
         last_new = log.merge(message.index, entries)
-        log.commit_to(min(message.commit, last_new))
+        if message.commit > log.committed:
+            log.commit_to(min(message.commit, last_new))
         _acknowledge(raft, message.from_, last_new)
     else:
         _refuse(raft, message)

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
 
-from kvserver.raft.invariants import check
+from kvserver.raft.invariants import check, violation
 from kvserver.raft.storage import MemoryStorage
 from kvserver.raft.types import ENTRY_OVERHEAD_BYTES, Entry, EntryType, Snapshot, entries_bytes
 
@@ -134,7 +134,8 @@ class RaftLog:
         """
         last_new = prev_index + len(entries)
         if prev_index == self.last_index:  # Hot: a leader's next entries most often follow ours.
-            self.append(entries)
+            self.storage.append(entries)
+            self.last_index = last_new
             return last_new
         for position, entry in enumerate(entries):
             if self.storage.term(entry.index) != entry.term:
@@ -179,12 +180,11 @@ class RaftLog:
         """Raise the commit index; say whether it moved. It never goes down."""
         if index <= self.committed:
             return False
-        check(
-            index <= self.last_index,
-            "asked to commit %d but the log ends at %d: it has lost entries",
-            index,
-            self.last_index,
-        )
+        last = self.last_index
+        if index > last:
+            raise violation(
+                "asked to commit %d but the log ends at %d: it has lost entries", index, last
+            )
         self.committed = index
         return True
 
@@ -197,6 +197,8 @@ class RaftLog:
 
     def take_committed(self, bytes_max: int) -> list[Entry]:
         """The next entries to apply, marked as handed out."""
+        if self.committed <= self.applying:
+            return []
         last = self.appliable
         if last <= self.applying:
             return []

@@ -25,6 +25,7 @@ from kvserver.raft.types import (
     ConfState,
     Entry,
     EntryType,
+    HardState,
     Message,
     MessageType,
     Role,
@@ -221,9 +222,7 @@ class RawNode:
         lacking = [
             progress.sent_commit
             for member, progress in raft.tracker.progress.items()
-            if member != raft.id
-            and not progress.is_paused
-            and progress.may_lack_commit(committed)
+            if member != raft.id and not progress.is_paused and progress.may_lack_commit(committed)
         ]
         return min(lacking, default=committed)
 
@@ -250,7 +249,7 @@ class RawNode:
             or raft.read_states
             or log.handed_over < log.last_index
             or log.committed != last.commit
-            or log.appliable > log.applying
+            or (log.committed > log.applying and log.appliable > log.applying)
             or (log.pending_snapshot is not None and not log.snapshot_handed_over)
             or raft.term != last.term
             or raft.vote != last.vote
@@ -265,10 +264,10 @@ class RawNode:
         invariants.check_state(raft)
         self._number += 1
         entries = log.take_unpersisted()
-        snapshot = log.take_snapshot()
+        snapshot = log.take_snapshot() if log.pending_snapshot is not None else None
         must_sync = bool(entries) or snapshot is not None
         hard_state = soft_state = None
-        now, before = raft.hard_state, self._hard_state
+        now, before = HardState(raft.term, raft.vote, log.committed), self._hard_state
         if now != before:
             hard_state = self._hard_state = now
             invariants.check_hard_state(before, now)

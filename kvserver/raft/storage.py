@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from kvserver.raft.invariants import check
+from kvserver.raft.invariants import check, violation
 from kvserver.raft.types import ConfState, Entry, HardState, Snapshot
 
 
@@ -62,19 +62,19 @@ class MemoryStorage:
 
     def slice(self, first: int, last: int) -> list[Entry]:
         """Entries first..last, both included; all must be here."""
-        check(self.offset < first, "entry %d is compacted up to %d", first, self.offset)
-        return self.entries[first - self.offset - 1 : last - self.offset]
+        offset = self.offset
+        if first <= offset:
+            raise violation("entry %d is compacted up to %d", first, offset)
+        return self.entries[first - offset - 1 : last - offset]
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Put entries behind the last one; they must follow it."""
         if entries:
-            check(
-                entries[0].index == self.last_index + 1,
-                "entry %d appended after %d",
-                entries[0].index,
-                self.last_index,
-            )
-            self.entries.extend(entries)
+            ours = self.entries
+            last = self.offset + len(ours)
+            if entries[0].index != last + 1:
+                raise violation("entry %d appended after %d", entries[0].index, last)
+            ours.extend(entries)
 
     def truncate_from(self, index: int) -> None:
         """Forget entry `index` and all after it."""

@@ -81,7 +81,8 @@ class Mailbox:
         self.inbox.extend(messages)
         self._wake()
 
-    def step_inbox(self, now: float) -> None:
+    def step_inbox(self, now: float, *, leads: bool) -> None:
+        """`leads`: whether this member did so at the end of the last turn."""
         inbox, self.inbox = self.inbox, []
         step = self._node.step
         for message in inbox:
@@ -94,7 +95,8 @@ class Mailbox:
                     self.reads_asked += 1
                     self._commits.expect(message.from_)
                 step(message)
-        self._commits.look()
+        if leads:
+            self._commits.look()
 
     def _step_proposal(self, message: Message, now: float) -> None:
         """Somebody's forwarded proposal waits here while there is no leader (spec/raft.md §8), or
@@ -149,16 +151,18 @@ class Mailbox:
         else:
             self.unsent.append(step)
 
-    def persisted(self, number: int) -> None:
+    def persisted(self, number: int, *, leads: bool) -> None:
         """Everything of the Readys up to `number` is on the disk: what rests on it may go."""
         self._persisted_number = number
-        self._commits.look()
-        if not self.unsent:
+        if leads:
+            self._commits.look()
+        unsent = self.unsent
+        if not unsent:
             return
         messages: list[Message] = []
         installs: list[InstallSnapshot] = []
-        while self.unsent and self.unsent[0].after_persist <= number:
-            step = self.unsent.popleft()
+        while unsent and unsent[0].after_persist <= number:
+            step = unsent.popleft()
             if isinstance(step, InstallSnapshot):
                 installs.append(step)
             else:

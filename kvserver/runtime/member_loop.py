@@ -211,7 +211,7 @@ class MemberLoop:
         if self.is_stopped:
             return
         if self.mailbox.inbox:
-            self.mailbox.step_inbox(self._proposals.now)
+            self.mailbox.step_inbox(self._proposals.now, leads=self.is_leader)
         if self._proposals.new:
             may_append = not self._appends_under_way and not self._storage.is_choked
             self._proposals.give_to_raft(may_append)
@@ -291,10 +291,10 @@ class MemberLoop:
         ):
             took = self._append.run_here(lambda: self._storage.write(batch))
             if took is not None:
+                self.node.persisted(number)
+                self.mailbox.persisted(number, leads=self.is_leader)  # somebody waits for it
                 self.stood_still(took)
                 self._storage.note_append(took)
-                self.node.persisted(number)
-                self.mailbox.persisted(number)
                 return
         self._appends_under_way += 1
         self._append.submit(
@@ -307,7 +307,7 @@ class MemberLoop:
             return
         self._storage.note_append(took_seconds)
         self.node.persisted(number)
-        self.mailbox.persisted(number)
+        self.mailbox.persisted(number, leads=self.is_leader)
         self._turn()
 
     def _apply_entries(self, step: ApplyEntries) -> None:

@@ -94,6 +94,8 @@ class StorageDuty:
         self._clock = clock
         self._flush = flush
         self._wal = wal
+        self.write = wal.write
+        """Write and sync one append (append thread)."""
         self._snapshotter = snapshotter
         self._purge = purge
         self._append = append
@@ -131,10 +133,6 @@ class StorageDuty:
         batch = self._wal.encode(hard_state, entries, True)
         self.figures.wal_bytes += len(batch.data)
         return batch
-
-    def write(self, batch: AppendBatch) -> None:
-        """Write and sync one append (append thread)."""
-        self._wal.write(batch)
 
     def note_append(self, took_seconds: float) -> None:
         self.figures.wal_fsync.observe(took_seconds)

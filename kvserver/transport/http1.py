@@ -328,7 +328,9 @@ class Http1Connection(asyncio.Protocol):
         # Hot: once per message between members.
         if self._paused_writing or not self._is_streaming or self.transport.is_closing():
             return False
-        self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        data = b"%x\r\n%b\r\n" % (len(piece), piece)
+        self.endpoint.counters.bytes_sent += len(data)
+        self.transport.write(data)
         return True
 
     async def _wait_writable(self) -> None:

@@ -76,7 +76,12 @@ class WalEncoder:
                 RecordType.STATE, encode_hard_state(hard_state), self._crc
             )
             out.append(frame)
-        return self._place(b"".join(out), must_sync)
+        data = b"".join(out)
+        offset = self._offset
+        self._offset = offset + len(data)
+        if self._offset < self._segment_bytes:
+            return AppendBatch(data, offset, must_sync)
+        return AppendBatch(data, offset, True, self._cut())
 
     def encode_snapshot(self, index: int, term: int, conf_state: ConfState | None) -> AppendBatch:
         """The record that vouches for a snapshot file. Always synced, never cuts."""
@@ -91,13 +96,6 @@ class WalEncoder:
     def last_index(self) -> int:
         """The last index encoded; entries after it go on from here."""
         return self._last_index
-
-    def _place(self, data: bytes, must_sync: bool) -> AppendBatch:
-        offset = self._offset
-        self._offset = offset + len(data)
-        if self._offset < self._segment_bytes:
-            return AppendBatch(data, offset, must_sync)
-        return AppendBatch(data, offset, True, self._cut())
 
     def _cut(self) -> Cut:
         self._sequence += 1

@@ -64,6 +64,7 @@ _CRC_END = [bytes((top, 0x1A)) for top in range(16)]
 """The last byte of a five-byte varint, then the tag of the record's data."""
 _ENTRY_TAGS = b"\x08\x02\x10"
 _SHORT_FRAMES = [frame_length(size) + _ENTRY_TAGS for size in range(4096)]
+_SHORT_LENGTHS = [frame_length(size) for size in range(256)]
 
 
 def encode_record(kind: RecordType, data: bytes, crc: int) -> tuple[bytes, int]:
@@ -74,10 +75,11 @@ def encode_record(kind: RecordType, data: bytes, crc: int) -> tuple[bytes, int]:
     if top and 0 < size < 128:  # Hot: the hard state beside the entries of one append.
         low, high = _MORE[crc & _TABLE_MASK], _MORE[crc >> _TABLE_BITS & _TABLE_MASK]
         record = b"\x08%c\x10%b%b%b%c%b" % (kind, low, high, _CRC_END[top], size, data)
-    else:
-        record = b"\x08%c\x10%b" % (kind, varint(crc))
-        if data:
-            record += b"\x1a%b%b" % (varint(size), data)
+        size = len(record)
+        return _SHORT_LENGTHS[size] + record + _PADDING[-size & 7], crc
+    record = b"\x08%c\x10%b" % (kind, varint(crc))
+    if data:
+        record += b"\x1a%b%b" % (varint(size), data)
     return frame_length(len(record)) + record + _PADDING[-len(record) & 7], crc
 
 

@@ -50,6 +50,9 @@ class Wal:
         self._at = at
         self._encoder: WalEncoder | None = None
         self._writer = SegmentWriter(fs, directory, held, segment_bytes)
+        self.write = self._writer.write
+        """Write one batch, durably if it must be. `WalWriteFailed` is final. The append thread's,
+        or the loop's while that has nothing to do."""
 
     # -- beginning
 
@@ -190,10 +193,6 @@ class Wal:
         return self._encoder
 
     # -- appending: the append thread
-
-    def write(self, batch: AppendBatch) -> None:
-        """Write one batch, durably if it must be. `WalWriteFailed` is final."""
-        self._writer.write(batch)
 
     def save(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
         """Encode and write at once, synced: for tools and tests, where there are no threads."""

@@ -50,7 +50,18 @@ class SegmentWriter:
         if not batch.is_snapshot:
             failpoints.hit("raftBeforeSave")
         try:
-            self._write(batch)
+            data = batch.data
+            if batch.must_sync:
+                offset = batch.offset
+                if self._unsynced:
+                    offset -= len(self._unsynced)
+                    data, self._unsynced = self._unsynced + data, b""
+                if data:
+                    self._fs.write(self._handle, data, offset, sync=True)
+            elif data:
+                self._write_unsynced(data, batch.offset)
+            if batch.cut is not None:
+                self._begin_segment(batch.cut, batch.offset + len(batch.data))
         except OSError as error:
             self._has_failed = True
             raise WalWriteFailed(
@@ -59,21 +70,12 @@ class SegmentWriter:
             ) from error
         failpoints.hit("raftAfterSaveSnap" if batch.is_snapshot else "raftAfterSave")
 
-    def _write(self, batch: AppendBatch) -> None:
-        data = batch.data
-        if batch.must_sync:
-            offset = batch.offset - len(self._unsynced)
-            data, self._unsynced = self._unsynced + data, b""
-            if data:
-                self._fs.write(self._handle, data, offset, sync=True)
-        elif data:
-            self._fs.write(self._handle, data, batch.offset, sync=False)
-            self._unsynced += data
-            if len(self._unsynced) > WAL_UNSYNCED_BYTES_MAX:
-                self._fs.sync(self._handle)
-                self._unsynced = b""
-        if batch.cut is not None:
-            self._begin_segment(batch.cut, batch.offset + len(batch.data))
+    def _write_unsynced(self, data: bytes, offset: int) -> None:
+        self._fs.write(self._handle, data, offset, sync=False)
+        self._unsynced += data
+        if len(self._unsynced) > WAL_UNSYNCED_BYTES_MAX:
+            self._fs.sync(self._handle)
+            self._unsynced = b""
 
     def _begin_segment(self, cut: Cut, used_bytes: int) -> None:
         """Close the current segment at its used length and go on in the prepared one.
