@@ -129,7 +129,7 @@ class Serving:
         self._tracing = Tracing(config, log) if config.enable_distributed_tracing else None
         methods = list(self._methods(gate, access))
         self.clients = self._client_transport(methods, access, app, limits)
-        member.answered = self.clients.flush
+        member.when_answered(self.clients.flush)
         member.stood_still = self.clients.stood_still
         member.company.count_messages = self.clients.counters.messages_received
         raft = RaftHttp(network, clock)

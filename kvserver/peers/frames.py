@@ -27,6 +27,7 @@ ENTRY_BYTES_MIN = 8
 
 HEARTBEAT, ENTRIES, APPEND = range(3)
 """Frame types of the msgapp stream."""
+_ENTRIES = bytes((ENTRIES,))
 
 
 class StreamError(KeydeckError):
@@ -34,11 +35,15 @@ class StreamError(KeydeckError):
 
 
 class EntryCache:
-    """The encoded form of the entries sent last: all followers get the same ones."""
+    """The encoded form of the entries sent last: all followers get the same ones, and those that
+    are as far as each other the same frame."""
 
     def __init__(self) -> None:
         self._entries: Sequence[Entry] = ()
         self._encoded: list[bytes] = []
+        self._framed: Sequence[bytes] | None = None
+        self._commit = 0
+        self._frame = b""
 
     def encode(self, entries: Sequence[Entry]) -> list[bytes]:
         known = self._entries
@@ -51,6 +56,18 @@ class EntryCache:
             self._encoded = encode_entries_anew(entries)
             self._entries = entries
         return self._encoded
+
+    def frame(self, entries: Sequence[bytes], commit: int) -> bytes:
+        """The ENTRIES frame of what `encode` gave last."""
+        if entries is not self._framed or commit != self._commit:
+            self._framed, self._commit = entries, commit
+            pack = LENGTH.pack
+            parts = [_ENTRIES, pack(len(entries))]
+            for entry in entries:
+                parts += (pack(len(entry)), entry)
+            parts.append(pack(commit))
+            self._frame = b"".join(parts)
+        return self._frame
 
 
 class MessageWriter:
@@ -79,25 +96,17 @@ class AppendWriter:
         self._index = 0
 
     def encode(self, message: Message) -> bytes:
-        entries = self._cache.encode(message.entries) if message.entries else []
+        entries = self._cache.encode(message.entries) if message.entries else ()
         continues = message.index == self._index and (
             message.log_term == self._term == message.term
         )
         if continues:
             self._index += len(entries)
-            return self._encode_entries(entries, message.commit)
+            return self._cache.frame(entries, message.commit)
         self._term = message.term
         self._index = message.index + len(entries)
         body = encode_message(message, entries)
         return b"%c%b%b" % (APPEND, LENGTH.pack(len(body)), body)
-
-    def _encode_entries(self, entries: Sequence[bytes], commit: int) -> bytes:
-        pack = LENGTH.pack
-        parts = [bytes((ENTRIES,)), pack(len(entries))]
-        for entry in entries:
-            parts += (pack(len(entry)), entry)
-        parts.append(pack(commit))
-        return b"".join(parts)
 
 
 class MessageReader:

@@ -198,7 +198,7 @@ class PeerNetwork:
         """Queue messages for their members. Never blocks, never calls raft."""
         if self._is_stopped:
             return
-        if len(messages) > 1:
+        if len(messages) > 1 and messages[-1].type is MessageType.APPEND_RESPONSE:
             messages = without_stale_acknowledgements(messages)
         for message in messages:
             if message.type is MessageType.SNAPSHOT:

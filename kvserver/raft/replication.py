@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count, repeat
 
-from kvserver.raft.progress import Progress
+from kvserver.raft.progress import Progress, ProgressState
 from kvserver.raft.state import Raft
 from kvserver.raft.types import Entry, EntryType, Message, MessageType, ReadState
 
@@ -84,13 +84,13 @@ def maybe_send_append(raft: Raft, to: int, progress: Progress, *, sends_empty: b
 
     With sends_empty an append without entries goes out too: it tells the commit index.
     """
-    if progress.is_paused:
+    # Hot: for every member, whenever something is proposed.
+    if progress.is_paused_flow or progress.state is ProgressState.SNAPSHOT:
         return False
-    # Hot: for every member, whenever something is proposed or committed.
     log = raft.log
     first = progress.next
     prev_term = log.storage.term(first - 1)
-    if prev_term is None or first < log.storage.first_index:
+    if prev_term is None or first <= log.storage.offset:
         return _maybe_send_snapshot(raft, to, progress)
     entries: tuple[Entry, ...] = ()
     if first <= log.last_index and progress.may_carry_entries:

@@ -58,6 +58,8 @@ class ApplyDuty:
         self.applied_index = applied_index
         self.applied_term = 0
         self.warning_seconds = SLOW_APPLY_SECONDS
+        self.answered: Callable[[], None] = lambda: None
+        """Told as soon as a slice is applied: what it answered need not wait for the rest."""
         self._queue: deque[Entry] = deque()
         self._loop = loop
         self._monotonic = clock.monotonic
@@ -132,6 +134,7 @@ class ApplyDuty:
                     self._warn_of_slow_apply(entry, looked - last_look)
                 if looked > end:
                     break
+        self.answered()
         refusal = self._proposals.refusal
         if refusal is errors.RequestTooManyRequests and len(queue) < UNAPPLIED_ENTRIES_MAX:
             self._proposals.refusal = None

@@ -160,8 +160,7 @@ class MemberLoop:
         self._plan = plan
         self._log = log
         self._nospace_raised = False
-        self.answered: Callable[[], None] = lambda: None
-        """Told at the end of each turn: nobody is answered any more in it."""
+        self._answered: Callable[[], None] = lambda: None
         self.stood_still: Callable[[float], None] = lambda seconds: None
         """Told for how many seconds the loop has stood still for the disk."""
         self._duties: dict[type, Callable[[Any], None]] = {
@@ -218,7 +217,12 @@ class MemberLoop:
         if self._read_queue.has_waiting and self.leader:
             self._reads.ask(self._proposals.now)
         self.run_ready()
-        self.answered()
+        self._answered()
+
+    def when_answered(self, send: Callable[[], None]) -> None:
+        """`send` is called when nobody is answered any more for a while: after each slice that was
+        applied, and at the end of each turn."""
+        self._answered = self._apply.answered = send
 
     # -- other members
 
@@ -312,8 +316,10 @@ class MemberLoop:
 
     def _apply_entries(self, step: ApplyEntries) -> None:
         self._apply.add(step.entries)
-        if not self.is_leader and any(entry[2] for entry in step.entries):
+        if not self.is_leader and any([entry[2] for entry in step.entries]):
             self._applies_before_sending = True
+        if self._proposals.forwarded.by_data:
+            self._apply.run()  # clients of ours wait for it, and nobody for what we have to say
 
     def _notify_read_states(self, step: NotifyReadStates) -> None:
         for state in step.read_states:

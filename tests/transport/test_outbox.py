@@ -61,14 +61,14 @@ def test_or_before_and_then_not_again() -> None:
 async def test_a_write_is_answered_in_the_turn_that_applies_it(tmp_path: Path) -> None:
     async with running(tmp_path) as member:
         loop, clients = member.server._core.member, member.server._serving.clients
-        waiting, flush = [], loop.answered
+        waiting, flush = [], loop._answered
 
         def answered() -> None:
             waiting.append(len(clients._outbox._waiting))
             flush()
             assert not clients._outbox._waiting
 
-        loop.answered = answered
+        loop.when_answered(answered)
         await member.kv.Put(rpc_pb2.PutRequest(key=b"k"))
-        loop.answered = flush
+        loop.when_answered(flush)
         assert max(waiting) == 1
