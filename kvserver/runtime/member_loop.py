@@ -316,7 +316,7 @@ class MemberLoop:
 
     def _apply_entries(self, step: ApplyEntries) -> None:
         self._apply.add(step.entries)
-        if not self.is_leader and any([entry[2] for entry in step.entries]):
+        if not self.is_leader and any(entry[2] for entry in step.entries):
             self._applies_before_sending = True
         if self._proposals.forwarded.by_data:
             self._apply.run()  # clients of ours wait for it, and nobody for what we have to say
