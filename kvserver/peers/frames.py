@@ -209,13 +209,16 @@ class AppendReader:
             return None
         commit: int = unpack(data, at)[0]
         term, before, decode = self._term, self._index, self._entry.decode
+        index, entries = before, []
         try:
-            entries = tuple([decode(body, n, term) for n, body in enumerate(bodies, before + 1)])
+            for body in bodies:
+                index += 1
+                entries.append(decode(body, index, term))
         except MalformedMessage as error:
             raise StreamError(f"an entry on the stream of appends is malformed: {error}") from None
-        self._index = before + count
-        kind = MessageType.APPEND
-        message = Message(kind, self._receiver, self._sender, term, term, before, entries, commit)
+        self._index = index
+        kind, to, from_ = MessageType.APPEND, self._receiver, self._sender
+        message = Message(kind, to, from_, term, term, before, tuple(entries), commit)
         return message, at + LENGTH.size
 
 

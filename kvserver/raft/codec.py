@@ -98,7 +98,7 @@ def encode_entries(entries: Iterable[Entry]) -> list[bytes]:
     for index, term, kind, data in entries:
         if term != last_term or kind != last_kind:
             last_term, last_kind = term, kind
-            head = _number(b"\x08", kind) + _number(b"\x10", term)
+            head = _entry_head(kind, term)
         if index >> 7 != high:
             high = index >> 7
             high_bytes = varint(high)
@@ -108,6 +108,11 @@ def encode_entries(entries: Iterable[Entry]) -> list[bytes]:
         else:
             out.append(head + number)
     return out
+
+
+@lru_cache(64)
+def _entry_head(kind: int, term: int) -> bytes:
+    return _number(b"\x08", kind) + _number(b"\x10", term)
 
 
 def encode_entry(entry: Entry) -> bytes:

@@ -197,8 +197,6 @@ class RaftLog:
 
     def take_committed(self, bytes_max: int) -> list[Entry]:
         """The next entries to apply, marked as handed out."""
-        if self.committed <= self.applying:
-            return []
         last = self.appliable
         if last <= self.applying:
             return []

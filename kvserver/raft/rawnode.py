@@ -263,7 +263,8 @@ class RawNode:
         log = raft.log
         invariants.check_state(raft)
         self._number += 1
-        entries = log.take_unpersisted()
+        # Hot, and with one put after the other it finds the caches cold: a call saved is 1 us.
+        entries = log.take_unpersisted() if log.handed_over < log.last_index else []
         snapshot = log.take_snapshot() if log.pending_snapshot is not None else None
         must_sync = bool(entries) or snapshot is not None
         hard_state = soft_state = None
@@ -276,7 +277,9 @@ class RawNode:
             soft_state = self._soft_state = raft.soft_state
         if must_sync:
             log.record_handover(self._number, raft.term, raft.vote)
-        committed = log.take_committed(raft.config.apply_bytes_max)
+        committed: list[Entry] = []
+        if log.committed > log.applying:
+            committed = log.take_committed(raft.config.apply_bytes_max)
         if raft.uncommitted_bytes and committed:
             leader.release_uncommitted(raft, committed)
         ready = Ready(  # by position: names cost a lone write 1 us

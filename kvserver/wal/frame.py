@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from crc32c import crc32c
@@ -83,6 +84,18 @@ def encode_record(kind: RecordType, data: bytes, crc: int) -> tuple[bytes, int]:
     return frame_length(len(record)) + record + _PADDING[-len(record) & 7], crc
 
 
+@lru_cache(64)
+def _entry_prefix(kind: int, term: int) -> bytes:
+    """Type and term, and the tag of the index."""
+    return b"\x08%c\x10%b\x18" % (kind, varint(term))
+
+
+@lru_cache(8)
+def _index_end(high: int) -> bytes:
+    """The upper part of an index and the tag of the data."""
+    return varint(high) + b'"'
+
+
 def encode_entries(entries: Iterable[Entry], crc: int, out: list[bytes]) -> int:
     """Append the frames of `entries` to `out`; returns the chain's value after them.
 
@@ -93,13 +106,13 @@ def encode_entries(entries: Iterable[Entry], crc: int, out: list[bytes]) -> int:
     for index, term, kind, data in entries:
         if term != last_term or kind != last_kind:
             last_term, last_kind = term, kind
-            prefix = b"\x08%c\x10%b\x18" % (kind, varint(term))
+            prefix = _entry_prefix(kind, term)
         size = len(data)
         high = index >> _TABLE_BITS
         if high and size:
             if high != last_high:
                 last_high = high
-                middle = varint(high) + b'"'
+                middle = _index_end(high)
             length = _WHOLE[size] if size < _TABLE_SIZE else varint(size)
             payload = b"".join((prefix, _MORE[index & _TABLE_MASK], middle, length, data))
         else:
