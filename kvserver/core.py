@@ -173,6 +173,7 @@ class Core:
                 election_ticks=config.election_ticks,
                 pre_vote=config.pre_vote,
                 tells_commits=False,
+                takes_promises=True,
                 append_bytes_max=limits.append_bytes_max,
                 inflight_appends_max=limits.inflight_appends_max,
                 apply_bytes_max=limits.apply_bytes_max,

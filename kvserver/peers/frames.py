@@ -98,7 +98,7 @@ class AppendWriter:
     def encode(self, message: Message) -> bytes:
         entries = self._cache.encode(message.entries) if message.entries else ()
         continues = message.index == self._index and (
-            message.log_term == self._term == message.term
+            message.log_term == self._term == message.term and not message.context
         )
         if continues:
             self._index += len(entries)

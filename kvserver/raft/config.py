@@ -23,6 +23,8 @@ class Config:
     tells_commits: bool = True
     """Whether a leader tells every commit at once, in appends without entries if need be. If not,
     its owner says when (`RawNode.tell_commit`); entries and heartbeats tell it anyway."""
+    takes_promises: bool = False
+    """Whether proposals that are forwarded say that a promise (`RawNode.promise`) is understood."""
     append_bytes_max: int = limits.APPEND_BYTES_MAX
     """Entries in one append message; at least one entry is sent whatever its size."""
     inflight_appends_max: int = limits.INFLIGHT_APPENDS_MAX

@@ -30,6 +30,7 @@ class Progress:
         "match",
         "next",
         "pending_snapshot",
+        "promised",
         "recent_active",
         "sent_commit",
         "state",
@@ -45,6 +46,8 @@ class Progress:
         self.is_learner = False
         self.sent_commit = 0
         """Highest commit index this member has been told, as far as we know."""
+        self.promised = 0
+        """Up to where this member knows that our disk and its own make a majority."""
         self.inflights = inflights
 
     # -- transitions

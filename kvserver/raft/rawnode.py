@@ -13,13 +13,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kvserver.raft import codec, election, invariants, leader, reconfigure, replication, status
+from kvserver.raft import (
+    codec,
+    election,
+    follower,
+    invariants,
+    leader,
+    reconfigure,
+    replication,
+    status,
+)
 from kvserver.raft.config import Config
+from kvserver.raft.quorum import INFINITE_INDEX
 from kvserver.raft.ready import Ready
 from kvserver.raft.state import Raft
 from kvserver.raft.step import step
 from kvserver.raft.storage import MemoryStorage
 from kvserver.raft.types import (
+    TAKES_PROMISES,
     ConfChange,
     ConfChangeV2,
     ConfState,
@@ -156,7 +167,9 @@ class RawNode:
             leader.propose_datas(raft, datas)
         else:
             entries = tuple([Entry(0, 0, EntryType.NORMAL, data) for data in datas])
-            step(raft, Message(MessageType.PROPOSE, from_=raft.id, entries=entries))
+            context = TAKES_PROMISES if raft.config.takes_promises else b""
+            kind, id_ = MessageType.PROPOSE, raft.id
+            step(raft, Message(kind, from_=id_, entries=entries, context=context))
 
     def propose_conf_change(self, change: ConfChange | ConfChangeV2) -> None:
         """Propose a configuration; one at a time, else an empty entry takes its place."""
@@ -226,16 +239,44 @@ class RawNode:
         ]
         return min(lacking, default=committed)
 
-    def tell_commit(self, member: int | None = None, lacking: int | None = None) -> None:
-        """Tell the commit index to one member, or to all, in an append of its own, unless they
-        know it; with `lacking`, only to those that do not know of that index."""
+    def tell_commits(self, lacking: int = INFINITE_INDEX) -> None:
+        """Tell the commit index, in an append of its own, to everybody that does not know it, or
+        not the index `lacking`."""
         raft = self._raft
-        if raft.role is not Role.LEADER:
-            return
-        index = raft.log.committed if lacking is None else lacking
-        for to, progress in raft.tracker.progress.items():
-            if member in (None, to) and to != raft.id and progress.may_lack_commit(index):
-                replication.maybe_send_append(raft, to, progress)
+        index = min(lacking, raft.log.committed)
+        if raft.role is Role.LEADER:
+            for member, progress in raft.tracker.progress.items():
+                if member != raft.id and progress.may_lack_commit(index):
+                    replication.maybe_send_append(raft, member, progress)
+
+    def tell_commit(self, member: int) -> None:
+        """The same to one member, unless it is to find out by itself what is committed, from a
+        promise."""
+        raft = self._raft
+        progress = raft.tracker.progress.get(member)
+        committed = raft.log.committed
+        if (
+            raft.role is Role.LEADER
+            and progress is not None
+            and member != raft.id
+            and progress.promised < committed
+            and progress.may_lack_commit(committed)
+        ):
+            replication.maybe_send_append(raft, member, progress)
+
+    def promise(self, member: int) -> Message | None:
+        """What may be sent at once to a member that takes promises: how far our disk is. None if
+        that does not help it to know what is committed: if the two are no majority."""
+        if self._raft.role is not Role.LEADER:
+            return None
+        return replication.promise(self._raft, member)
+
+    @property
+    def vouched(self) -> int:
+        """Up to where anybody, anywhere, may have seen the log's effects, as far as a leader knows:
+        it is committed, or somebody may find out that it is before us."""
+        raft = self._raft
+        return max(raft.log.committed, raft.promised if raft.role is Role.LEADER else 0)
 
     # -- what is to be done
 
@@ -310,6 +351,8 @@ class RawNode:
             replication.entries_persisted(raft)
         elif raft.role is Role.CANDIDATE:
             election.vote_persisted(raft)
+        elif raft.role is Role.FOLLOWER and raft.promised > raft.log.committed:
+            follower.take_promise(raft)
 
     def applied(self, index: int) -> None:
         """The state machine has everything up to `index`, by entries or by a snapshot."""

@@ -45,6 +45,7 @@ class Raft:
         "pending_conf_index",
         "persisted_term",
         "persisted_vote",
+        "promised",
         "read_only",
         "read_states",
         "role",
@@ -72,6 +73,9 @@ class Raft:
         self.pending_conf_index = 0
         """Index of the last conf change that may be unapplied (leader only)."""
         self.uncommitted_bytes = 0
+        self.promised = 0
+        """A leader's: how far somebody may take the log for committed before we know it to be. A
+        follower's: how far the leader's disk has it, so that ours makes a majority."""
         self.read_only = ReadOnly()
         self.read_states: list[ReadState] = []
         self.messages_now: list[Message] = []
@@ -168,4 +172,5 @@ class Raft:
         self.tracker.reset_progress(self.log.last_index)
         self.pending_conf_index = 0
         self.uncommitted_bytes = 0
+        self.promised = 0
         self.read_only = ReadOnly()

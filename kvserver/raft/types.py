@@ -22,6 +22,14 @@ CAMPAIGN_TRANSFER = b"CampaignTransfer"
 """Context of a vote request in a leader transfer; it overrides the lease rule."""
 
 
+PROMISE = b"promise"
+"""Context of an append without entries, from a leader whose disk has everything up to its index:
+that is committed as soon as the receiver's disk has it too, for the two are a majority. Releases
+that do not know it see an append without entries."""
+TAKES_PROMISES = b"takes promises"
+"""Context of a forwarded proposal whose sender does know it."""
+
+
 class EntryType(IntEnum):
     NORMAL = 0
     CONF_CHANGE = 1

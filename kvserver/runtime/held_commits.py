@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kvserver.limits import COMMIT_EAGER_SECONDS, COMMIT_HELD_SECONDS
-from kvserver.raft import RawNode
+from kvserver.raft import Message, RawNode
 
 _HELD_SECONDS = COMMIT_HELD_SECONDS * 0.9
 """A timer may come a little early."""
@@ -35,6 +35,8 @@ class HeldCommits:
         self._held: deque[tuple[int, float]] = deque()
         """Commit indexes that somebody may not know of, and since when."""
         self._eager_until: dict[int, float] = {}
+        self._trusting: set[int] = set()
+        """Those of them that take promises (raft/replication.py)."""
         self._timer: asyncio.TimerHandle | None = None
 
     def look(self) -> None:
@@ -48,25 +50,39 @@ class HeldCommits:
         if not node.is_leader or node.is_alone:
             return
         if node.has_pending_conf_change:
-            node.tell_commit()
+            node.tell_commits()
             return
         now = self._loop.time()
-        if self._eager_until:
-            self._tell_eager(now)
+        for member in self._expecting(now):
+            node.tell_commit(member)
         self._held.append((committed, now))
         if self._timer is None:
             self._timer = self._loop.call_later(COMMIT_HELD_SECONDS, self._tell_late)
 
-    def _tell_eager(self, now: float) -> None:
-        for member, until in list(self._eager_until.items()):
-            if until > now:
-                self._node.tell_commit(member)
-            else:
-                del self._eager_until[member]
+    def promises(self) -> Sequence[Message]:
+        """Our disk has more of the log: who takes promises need not wait for the commit."""
+        if not self._trusting:
+            return ()
+        expecting = self._expecting(self._loop.time())
+        promise = self._node.promise
+        found = [promise(member) for member in expecting if member in self._trusting]
+        return [message for message in found if message is not None]
 
-    def expect(self, member: int) -> None:
+    def _expecting(self, now: float) -> list[int]:
+        """Members whose clients wait for something."""
+        expecting = self._eager_until
+        if not expecting:
+            return []
+        for member in [member for member, until in expecting.items() if until <= now]:
+            del expecting[member]
+            self._trusting.discard(member)
+        return list(expecting)
+
+    def expect(self, member: int, *, takes_promises: bool = False) -> None:
         """The member has clients that wait for what is committed."""
         self._eager_until[member] = self._loop.time() + COMMIT_EAGER_SECONDS
+        if takes_promises:
+            self._trusting.add(member)
         if self._held:
             self._node.tell_commit(member)
 
@@ -82,7 +98,7 @@ class HeldCommits:
             late = held.popleft()[0]
         known = node.commit_known()
         if known < late:
-            node.tell_commit(lacking=late)
+            node.tell_commits(lacking=late)
             self._wake()
             known = node.commit_known()
         while held and held[0][0] <= known:

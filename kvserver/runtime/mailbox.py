@@ -16,7 +16,7 @@ from kvserver import errors, failpoints
 from kvserver.limits import PEER_FOREIGN_PROPOSALS_MAX, PEER_STREAM_MESSAGES_MAX
 from kvserver.raft import Message, MessageType, ProposalDropped, RawNode, Snapshot
 from kvserver.raft.plan import InstallSnapshot, SendAfterPersist, SendMessages
-from kvserver.raft.types import DropReason
+from kvserver.raft.types import TAKES_PROMISES, DropReason
 from kvserver.runtime.held_commits import HeldCommits
 
 PASSING = (DropReason.NO_LEADER, DropReason.CANDIDATE, DropReason.TRANSFER)
@@ -88,7 +88,8 @@ class Mailbox:
         for message in inbox:
             kind = message.type
             if kind is MessageType.PROPOSE:
-                self._commits.expect(message.from_)
+                takes_promises = message.context == TAKES_PROMISES
+                self._commits.expect(message.from_, takes_promises=takes_promises)
                 self._step_proposal(message, now)
             else:
                 if kind is MessageType.READ_INDEX:
@@ -155,6 +156,9 @@ class Mailbox:
         """Everything of the Readys up to `number` is on the disk: what rests on it may go."""
         self._persisted_number = number
         if leads:
+            promises = self._commits.promises()
+            if promises:
+                self._send_now(promises)
             self._commits.look()
         unsent = self.unsent
         if not unsent:

@@ -408,11 +408,12 @@ class MemberLoop:
             await self._reads.wait()
 
     async def caught_up(self) -> None:
-        """Wait until what is committed by now is applied here. Not `readable`: the only voter may
-        be read while committed entries wait for their slice. Raises `RequestError`."""
-        committed = self.node.committed
-        if committed > self.applied_index:
-            await self._reads.wait_applied(committed)
+        """Wait until what anybody may have seen the effects of is applied here. Not `readable`: the
+        only voter may be read while committed entries wait for their slice. Raises
+        `RequestError`."""
+        index = self.node.vouched
+        if index > self.applied_index:
+            await self._reads.wait_applied(index)
 
     # -- leading
 

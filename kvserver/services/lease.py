@@ -62,7 +62,7 @@ class LeaseMember(Protocol):
     def applied_index(self) -> int: ...
     @property
     def node(self) -> Any:
-        """The raft node; `committed` is asked of it."""
+        """The raft node; `committed` and `vouched` are asked of it."""
 
     @property
     def request_timeout_seconds(self) -> float: ...
@@ -208,7 +208,7 @@ class LeaseService:
                 if lessor.is_primary and (self._authorize is None or gate.is_open):
                     # Hot: nearly every renewal is an addition to a deadline.
                     now = member.clock.monotonic()
-                    if member.leads_surely(now):
+                    if member.leads_surely(now) and not self._has_promised():
                         ttl = lessor.renew(lease_id, now)
                 if not ttl:
                     ttl = await self._renew(stream, lease_id)
@@ -239,6 +239,9 @@ class LeaseService:
         """The same at the primary; None when this member's lessor is not it."""
         member = self._member
         lessor = member.lessor
+        if self._has_promised():  # another member may have seen the lease's end
+            with suppress(errors.RequestError):
+                await self._applied()
         while lessor.is_primary:
             now = member.clock.monotonic()
             if not member.leads_surely(now):
@@ -295,8 +298,14 @@ class LeaseService:
             raise errors.TimeoutWaitAppliedIndex from None
 
     def _is_behind(self) -> bool:
-        """Whether something committed is not applied here yet."""
-        return bool(self._member.node.committed > self._member.applied_index)
+        """Whether there may be effects of an entry that is not applied here yet, be it that another
+        member knows earlier that it is committed."""
+        return bool(self._member.node.vouched > self._member.applied_index)
+
+    def _has_promised(self) -> bool:
+        """Whether another member may know of a commit that this leader does not know of."""
+        node = self._member.node
+        return bool(node.vouched > node.committed)
 
     def _permit(self, call: Call | Stream, access: str, keys: Iterable[bytes]) -> None:
         if self._authorize is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import grpc.aio
@@ -25,6 +24,17 @@ from tests.watch.fakes import FakeHistory, encode_header
 
 WAIT_SECONDS = 60.0
 """Only an upper bound for a test that hangs."""
+
+
+class FakeNode:
+    """What services ask of raft."""
+
+    committed = 5
+    promised = 0
+
+    @property
+    def vouched(self) -> int:
+        return max(self.committed, self.promised)
 
 
 class FakeClock:
@@ -45,7 +55,7 @@ class FakeMember:
         self.lessor = Lessor(ttl_min=2, checkpoints=checkpoints)
         self.lessor.promote(self.clock.now, 0.0)
         self.request_ids = RequestIds(9, 0)
-        self.node = SimpleNamespace(committed=5)
+        self.node = FakeNode()
         self.applied_index = 5
         self.has_leader = True
         self.is_learner = False
@@ -113,7 +123,7 @@ class FakeMember:
     async def caught_up(self) -> None:
         for apply in self.late:
             apply()
-        self.applied_index = self.node.committed
+        self.node.committed = self.applied_index = self.node.vouched
 
 
 @asynccontextmanager
