@@ -127,7 +127,7 @@ def promise(raft: Raft, to: int) -> Message | None:
         or to not in voters
         or raft.id not in voters
         or raft.pending_conf_index > log.applied
-        or log.term(index) != raft.term
+        or log.term(index) != raft.term  # true of all that follows what we found at our election
     ):
         return None
     kind, committed = MessageType.APPEND, log.committed

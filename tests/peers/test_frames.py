@@ -17,6 +17,7 @@ from kvserver.peers.frames import (
     StreamError,
 )
 from kvserver.raft import Entry, EntryType, Message, MessageType
+from kvserver.raft.types import PROMISE
 
 A, B, C = 0x58D52BB3814A8973, 0xEC891ECED12E4FCB, 0xD795E9DD7CA37011
 
@@ -97,6 +98,20 @@ def test_appends_are_rebuilt_as_they_were(size: int) -> None:
     reader = AppendReader(B, C)
     got = [message for piece in pieces(data, size) for message in reader.feed(piece)]
     assert got == APPENDS
+
+
+@pytest.mark.parametrize("index", [5, 6])
+def test_what_an_append_says_besides_is_not_lost(index: int) -> None:
+    """A frame that only continues has no room for it; the stream goes on behind it."""
+    writer, reader = AppendWriter(EntryCache()), AppendReader(B, C)
+    messages = [
+        append(4, 2, entries=(entry(5), entry(6))),
+        append(6, 2, commit=4),
+        append(index, 2, commit=4)._replace(context=PROMISE),
+        append(6, 2, entries=(entry(7),), commit=5),
+        append(7, 2, commit=6),
+    ]
+    assert [message for m in messages for message in reader.feed(writer.encode(m))] == messages
 
 
 def test_what_an_etcd_leader_writes_is_read() -> None:

@@ -65,11 +65,13 @@ class Rig:
         )
         self.heard: list[tuple[int, int, int]] = []
         """(member, entries, commit index) of each append."""
+        self.promised: list[int] = []
         self.commits = HeldCommits(self.loop, self.node, self.turn)  # type: ignore[arg-type]
         self.node.campaign()
         self.turn()
         if len(voters) > 1:
-            self.node.step(Message(MessageType.VOTE_RESPONSE, OURS, SECOND, self.node.term))
+            for voter in voters[1:]:
+                self.node.step(Message(MessageType.VOTE_RESPONSE, OURS, voter, self.node.term))
             self.turn()
             self.acknowledge(SECOND, THIRD)
             self.loop.move(COMMIT_HELD_SECONDS)
@@ -85,6 +87,7 @@ class Rig:
                     self.heard.append((message.to, len(message.entries), message.commit))
             if ready.must_sync:
                 node.persisted(ready.number)
+                self.promised += [message.to for message in self.commits.promises()]
                 self.commits.look()
             if ready.committed_entries:
                 last = ready.committed_entries[-1]
@@ -163,6 +166,33 @@ def test_a_member_with_waiting_clients_hears_it_at_once(rig: Rig) -> None:
     rig.heard.clear()
     rig.put(THIRD)
     assert rig.heard == []
+
+
+def test_a_member_that_takes_promises_finds_it_out(rig: Rig) -> None:
+    """From the leader's disk and its own (raft/replication.py); it is told only if it was not
+    promised, or when nothing else has told it for long."""
+    rig.commits.expect(SECOND, takes_promises=True)
+    index = rig.put(THIRD)
+    assert rig.promised == [SECOND]
+    assert rig.heard == []
+    assert rig.wait() == [(SECOND, 0, index), (THIRD, 0, index)], "the promise may be lost"
+    rig.commits.expect(SECOND)  # a read of one of its clients
+    rig.put(THIRD)
+    assert rig.promised == [SECOND, SECOND], "it still takes them"
+    rig.loop.move(COMMIT_EAGER_SECONDS)
+    rig.put(THIRD)
+    assert rig.promised == [SECOND, SECOND], "it has no clients that wait"
+
+
+def test_where_two_are_no_majority_it_is_told() -> None:
+    rig = Rig((OURS, SECOND, THIRD, 4))
+    rig.commits.expect(SECOND, takes_promises=True)
+    rig.node.propose([b"x"])
+    rig.turn()
+    rig.heard.clear()
+    rig.acknowledge(SECOND, THIRD)
+    assert rig.promised == []
+    assert rig.heard == [(SECOND, 0, rig.node.committed)]
 
 
 def test_a_member_that_may_be_removed_hears_it_at_once(rig: Rig) -> None:

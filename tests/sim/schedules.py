@@ -4,6 +4,7 @@ says whether it did."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from kvserver.proto import rpc_pb2 as rpc
 from kvserver.raft import Message, MessageType
@@ -47,6 +48,34 @@ def read_at_a_replaced_leader(scripted: Scripted) -> bool:
     assert old.core.member.is_leader, "it has not noticed yet"
     scripted.ask(old.name, READ)
     return is_stale(scripted)
+
+
+def read_at_a_leader_that_has_promised(scripted: Scripted) -> bool:
+    """A write is passed on by a follower, which knows from the leader's disk and its own that it is
+    committed, and says so to its client before the leader knows (kvserver/raft/replication.py)."""
+    leader, by = scripted.leader, scripted.followers[0]
+    scripted.ask(leader.name, put(b"old"))
+    scripted.run(1.0)
+    ask_where_a_promise_is_all_there_is(scripted, by, put(b"new"))
+    scripted.ask(leader.name, READ)
+    return is_stale(scripted)
+
+
+def ask_where_a_promise_is_all_there_is(scripted: Scripted, by: Process, request: Any) -> Any:
+    """Returns when `by` has answered: its leader does not hear that it has the entry, and the third
+    member answers heartbeats but is slow to write."""
+    leader = scripted.leader
+    (third,) = [process for process in scripted.followers if process is not by]
+    third.machine.fsync_seconds = 0.3
+    node = leader.core.member.node
+    before = node.last_index
+    answered = scripted.begin(by.name, request)
+    scripted.until(lambda: node.last_index > before)
+    scripted.fabric.set_cut({(by.name, leader.name)})
+    scripted.until(lambda: bool(answered), 0.2)
+    assert node.committed == before < node.vouched
+    scripted.run(0.001)
+    return answered[0]
 
 
 def read_at_a_new_leader(scripted: Scripted) -> bool:
@@ -211,9 +240,13 @@ def has_received(receiver: Process, what: str = "") -> bool:
     return any(name.startswith(f"tmp-received-{what}") for d in directories for name in d.live)
 
 
+SIZES = {"read at a leader that has promised": 3}
+"""Of their clusters, where it is not 5."""
+
 SCHEDULES: dict[str, Callable[[Scripted], bool]] = {
     "read at a replaced leader": read_at_a_replaced_leader,
     "read at a new leader": read_at_a_new_leader,
+    "read at a leader that has promised": read_at_a_leader_that_has_promised,
     "renewal at a leader that stood still": renewal_at_a_leader_that_stood_still,
     "progress asked right after a watch": progress_asked_right_after_a_watch,
     "watch from a tombstone at the compact revision": (

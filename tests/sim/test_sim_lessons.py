@@ -15,7 +15,11 @@ from kvserver.member.proposal import CallbackWaiter
 from kvserver.proto import rpc_pb2 as rpc
 from kvserver.raft import Message, MessageType
 from tests.sim.mutants import MUTANTS
-from tests.sim.schedules import SCHEDULES
+from tests.sim.schedules import (
+    SCHEDULES,
+    SIZES,
+    ask_where_a_promise_is_all_there_is,
+)
 from tests.support.sim.scripted import Scripted
 
 Make = Callable[..., Scripted]
@@ -72,6 +76,27 @@ def test_a_leader_that_stood_still_and_still_leads_goes_on(make: Make) -> None:
     task = leader.loop.create_task(member.confirm_leadership())
     scripted.until(task.done)
     assert member.leads_surely(leader.clock.monotonic())
+
+
+@pytest.mark.parametrize("is_revoked", [True, False])
+def test_a_leader_that_has_promised_knows_leases_as_well_as_others(
+    make: Make, is_revoked: bool
+) -> None:
+    """What became of a lease is told by a follower before its leader knows (spec/lease.md K7)."""
+    scripted = make()
+    leader, by = scripted.leader, scripted.followers[0]
+    if is_revoked:
+        lease_id = scripted.ask(leader.name, rpc.LeaseGrantRequest(TTL=60)).ID
+        scripted.run(1.0)
+        ask_where_a_promise_is_all_there_is(scripted, by, rpc.LeaseRevokeRequest(ID=lease_id))
+    else:
+        request = rpc.LeaseGrantRequest(TTL=60)
+        lease_id = ask_where_a_promise_is_all_there_is(scripted, by, request).ID
+    answers = scripted.renew(leader.name, lease_id)
+    scripted.until(lambda: bool(answers))
+    assert answers == [0 if is_revoked else 60]
+    left = scripted.ask(leader.name, rpc.LeaseTimeToLiveRequest(ID=lease_id))
+    assert (left.TTL == -1) is is_revoked
 
 
 @pytest.mark.parametrize("is_reached", [True, False])
@@ -199,7 +224,7 @@ def test_who_is_left_alone_knows_it_after_a_crash(make: Make, seed: int) -> None
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 def test_nothing_goes_wrong(make: Make, name: str) -> None:
-    assert not SCHEDULES[name](make(size=5))
+    assert not SCHEDULES[name](make(size=SIZES.get(name, 5)))
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
@@ -207,7 +232,7 @@ def test_the_schedule_shows_the_bug(make: Make, name: str, monkeypatch: pytest.M
     """One that a random run seldom meets."""
     mutants = [mutant for mutant in MUTANTS.values() if mutant.schedule == name]
     mutants[0].plant(monkeypatch)
-    assert SCHEDULES[name](make(size=5))
+    assert SCHEDULES[name](make(size=SIZES.get(name, 5)))
 
 
 def test_a_flush_takes_no_effects_without_their_index(make: Make) -> None:

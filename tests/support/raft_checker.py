@@ -33,6 +33,7 @@ class Checker:
         self.applied_max = 0
         self.read_floors: dict[bytes, int] = {}
         self.reads_served = 0
+        self.promises = 0
 
     # -- leaders and commits, after every event
 

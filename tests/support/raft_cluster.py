@@ -44,6 +44,8 @@ class Faults:
     snapshot: float = 0.5
     transfer: float = 0.3
     read: float = 3.0
+    promise: float = 0.0
+    """Besides, a leader promises a commit to some of the others after every write of its own."""
 
 
 class Cluster:
@@ -207,6 +209,7 @@ class Cluster:
             (faults.snapshot, member.take_snapshot),
             (faults.transfer, lambda: member.node.transfer_leader(rng.choice(up).id)),
             (faults.read, lambda: self.read(member)),
+            (faults.promise, member.promise),
             (faults.conf_change, lambda: self.change_configuration(member)),
             (4, lambda: self.propose(member)),
             (6, member.node.tick),

@@ -102,7 +102,7 @@ def bootstrap_entries(voters: Iterable[int]) -> list[Entry]:
 
 
 def known(state: ConfState) -> tuple[int, ...]:
-    return state.voters + state.learners
+    return state.voters + state.learners + state.voters_outgoing
 
 
 def initial_disk(entries: list[Entry]) -> Disk:
@@ -189,9 +189,20 @@ class SimMember:
         """The append thread's word reaches the loop; what waited for it may go on."""
         self.persisted = self.finished.popleft()
         self.node.persisted(self.persisted)
+        if self.cluster.faults.promise:
+            self.promise()
         while self.waiting and self.waiting[0].after_persist <= self.persisted:
             waited = self.waiting.popleft()
             _DO[type(waited)](self, waited)
+
+    def promise(self) -> None:
+        """To some of the others, if this one leads."""
+        cluster = self.cluster
+        for other in sorted(cluster.members.keys() - {self.id}):
+            message = self.node.promise(other) if cluster.rng.random() < 0.7 else None
+            if message is not None:
+                cluster.checker.promises += 1
+                cluster.send(message)
 
     def current_snapshot(self) -> Snapshot:
         """What is sent is newer than what raft has stored: the stored one may not know a joiner,

@@ -16,9 +16,10 @@ from kvserver.raft import (
     step,
 )
 from kvserver.raft.log import RaftLog
+from kvserver.raft.progress import ProgressState
 from kvserver.raft.read_only import PendingRead, ReadOnly
 from kvserver.raft.state import Raft
-from kvserver.raft.types import Entry
+from kvserver.raft.types import PROMISE, Entry
 from tests.sim.mutants.plant import Mutant
 
 plan_ready = plan.plan_ready
@@ -75,6 +76,41 @@ def reads_before_a_commit_of_its_term(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replication, "has_committed_in_term", lambda raft: True)
 
 
+def reads_behind_its_promises(monkeypatch: pytest.MonkeyPatch) -> None:
+    request_read = replication.request_read
+
+    def forgetful(raft: Raft, from_: int, context: bytes) -> None:
+        promised, raft.promised = raft.promised, 0
+        request_read(raft, from_, context)
+        raft.promised = promised
+
+    monkeypatch.setattr(replication, "request_read", forgetful)
+
+
+def promises_where_two_are_no_majority(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replication, "promise", promise_whatever_is_on_disk)
+
+
+def promise_whatever_is_on_disk(raft: Raft, to: int) -> Message | None:
+    progress, index = raft.tracker.progress[to], raft.log.persisted
+    if progress.state is not ProgressState.REPLICATE or index >= progress.next:
+        return None
+    progress.promised = raft.promised = index
+    kind, term = MessageType.APPEND, raft.log.term(index) or 0
+    return Message(kind, to, raft.id, raft.term, term, index, context=PROMISE)
+
+
+def keeps_a_promise_of_another_term(monkeypatch: pytest.MonkeyPatch) -> None:
+    reset = Raft._reset
+
+    def keep(self: Raft, term: int) -> None:
+        promised = self.promised if hasattr(self, "promised") else 0
+        reset(self, term)
+        self.promised = promised
+
+    monkeypatch.setattr(Raft, "_reset", keep)
+
+
 def truncates_a_committed_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every append replaces the tail, as if a shorter one meant a shorter log."""
 
@@ -121,6 +157,11 @@ MUTANTS: dict[str, Mutant] = {
     "reads before a commit of its term": Mutant(
         reads_before_a_commit_of_its_term, schedule="read at a new leader"
     ),
+    "reads behind its promises": Mutant(
+        reads_behind_its_promises, schedule="read at a leader that has promised"
+    ),
+    "promises where two are no majority": Mutant(promises_where_two_are_no_majority, 1, "?"),
+    "keeps a promise of another term": Mutant(keeps_a_promise_of_another_term, 1, "?"),
     "truncates a committed entry": Mutant(
         truncates_a_committed_entry,
         1,
