@@ -92,8 +92,8 @@ def promises_where_two_are_no_majority(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def promise_whatever_is_on_disk(raft: Raft, to: int) -> Message | None:
-    progress, index = raft.tracker.progress[to], raft.log.persisted
-    if progress.state is not ProgressState.REPLICATE or index >= progress.next:
+    progress, index = raft.tracker.progress.get(to), raft.log.persisted
+    if progress is None or progress.state is not ProgressState.REPLICATE or index >= progress.next:
         return None
     progress.promised = raft.promised = index
     kind, term = MessageType.APPEND, raft.log.term(index) or 0
@@ -160,8 +160,10 @@ MUTANTS: dict[str, Mutant] = {
     "reads behind its promises": Mutant(
         reads_behind_its_promises, schedule="read at a leader that has promised"
     ),
-    "promises where two are no majority": Mutant(promises_where_two_are_no_majority, 1, "?"),
-    "keeps a promise of another term": Mutant(keeps_a_promise_of_another_term, 1, "?"),
+    "promises where two are no majority": Mutant(
+        promises_where_two_are_no_majority, 15, "lacks committed"
+    ),
+    "keeps a promise of another term": Mutant(keeps_a_promise_of_another_term, 79, "is committed"),
     "truncates a committed entry": Mutant(
         truncates_a_committed_entry,
         1,
