@@ -127,11 +127,12 @@ class PeerSide:
         return HttpResponse(200, PROTOBUF, answer.SerializeToString())
 
     async def _wait_applied(self) -> HttpResponse | None:
-        """What is committed now may hold the lease: wait until it is applied."""
+        """What is committed now, here or to the knowledge of who asks, may hold the lease: wait
+        until it is applied."""
         member = self._member
-        committed = member.node.committed
+        vouched = member.node.vouched
         end = member.loop.time() + PEER_APPLIED_WAIT_SECONDS
-        while member.applied_index < committed:
+        while member.applied_index < vouched:
             if member.loop.time() > end:
                 return _text(408, NOT_CAUGHT_UP)
             await asyncio.sleep(0.001)

@@ -78,13 +78,16 @@ def test_a_leader_that_stood_still_and_still_leads_goes_on(make: Make) -> None:
     assert member.leads_surely(leader.clock.monotonic())
 
 
+@pytest.mark.parametrize("is_asked_directly", [True, False])
+@pytest.mark.parametrize("is_renewed", [True, False])
 @pytest.mark.parametrize("is_revoked", [True, False])
 def test_a_leader_that_has_promised_knows_leases_as_well_as_others(
-    make: Make, is_revoked: bool
+    make: Make, is_revoked: bool, is_renewed: bool, is_asked_directly: bool
 ) -> None:
     """What became of a lease is told by a follower before its leader knows (spec/lease.md K7)."""
     scripted = make()
-    leader, by = scripted.leader, scripted.followers[0]
+    leader, (by, third) = scripted.leader, scripted.followers
+    asked = leader if is_asked_directly else third
     if is_revoked:
         lease_id = scripted.ask(leader.name, rpc.LeaseGrantRequest(TTL=60)).ID
         scripted.run(1.0)
@@ -92,11 +95,13 @@ def test_a_leader_that_has_promised_knows_leases_as_well_as_others(
     else:
         request = rpc.LeaseGrantRequest(TTL=60)
         lease_id = ask_where_a_promise_is_all_there_is(scripted, by, request).ID
-    answers = scripted.renew(leader.name, lease_id)
-    scripted.until(lambda: bool(answers))
-    assert answers == [0 if is_revoked else 60]
-    left = scripted.ask(leader.name, rpc.LeaseTimeToLiveRequest(ID=lease_id))
-    assert (left.TTL == -1) is is_revoked
+    if is_renewed:
+        answers = scripted.renew(asked.name, lease_id)
+        scripted.until(lambda: bool(answers))
+        assert answers == [0 if is_revoked else 60]
+    else:
+        left = scripted.ask(asked.name, rpc.LeaseTimeToLiveRequest(ID=lease_id))
+        assert (left.TTL == -1) is is_revoked
 
 
 @pytest.mark.parametrize("is_reached", [True, False])
