@@ -4,6 +4,7 @@ The side that GETs a stream is the one that receives messages; the side that ans
 into the endless body. So each pair of members has four long-lived connections.
 
     frames.py       the bytes of the two kinds of stream, both ways
+    foreseen.py     decoders for what a stream says again and again
     identity.py     who we are in headers, and the checks of whoever calls
     client.py       HTTP/1.1 as a client: short requests and endless bodies
     outgoing.py     one attached stream: a bounded queue that is the body of a response

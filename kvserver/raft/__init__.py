@@ -13,9 +13,10 @@ Where to look:
     state        the mutable state and its transitions    step        the term rule and dispatch
     election     ticks, campaigns, votes                  follower, candidate, leader: handlers
     replication  what the leader sends                    read_only   reads confirmed by heartbeats
-    reconfigure  applied conf changes                     config      the settings
-    rawnode      the interface                            ready, plan the duties and their order
-    invariants   assertions that stay on                  status      a picture for operators
+    commits      who learns of a commit, and when         config      the settings
+    reconfigure  applied conf changes                     ready, plan the duties and their order
+    rawnode      the interface                            status      a picture for operators
+    invariants   assertions that stay on
 """
 
 from kvserver.raft.config import Config

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from kvserver.raft import confchange, election
+from kvserver.raft import commits, confchange, election
 from kvserver.raft.state import Raft
 from kvserver.raft.types import (
     NO_ID,
@@ -44,16 +44,10 @@ def handle_append(raft: Raft, message: Message) -> None:
             log.commit_to(min(message.commit, last_new))
         if message.context == PROMISE:
             raft.promised = max(raft.promised, last_new)
-            take_promise(raft)
+            commits.take_promise(raft)
         _acknowledge(raft, message.from_, last_new)
     else:
         _refuse(raft, message)
-
-
-def take_promise(raft: Raft) -> None:
-    """What the leader's disk and ours have is committed (replication.promise)."""
-    log = raft.log
-    log.commit_to(min(raft.promised, log.persisted))
 
 
 def _acknowledge(raft: Raft, to: int, index: int) -> None:

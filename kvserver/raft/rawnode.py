@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 from kvserver.raft import (
     codec,
+    commits,
     election,
-    follower,
     invariants,
     leader,
     reconfigure,
@@ -230,53 +230,31 @@ class RawNode:
 
     def commit_known(self) -> int:
         """Up to where every member that listens has been told what this leader committed."""
-        raft = self._raft
-        committed = raft.log.committed
-        lacking = [
-            progress.sent_commit
-            for member, progress in raft.tracker.progress.items()
-            if member != raft.id and not progress.is_paused and progress.may_lack_commit(committed)
-        ]
-        return min(lacking, default=committed)
+        return commits.known(self._raft)
 
     def tell_commits(self, lacking: int = INFINITE_INDEX) -> None:
         """Tell the commit index, in an append of its own, to everybody that does not know it, or
         not the index `lacking`."""
-        raft = self._raft
-        index = min(lacking, raft.log.committed)
-        if raft.role is Role.LEADER:
-            for member, progress in raft.tracker.progress.items():
-                if member != raft.id and progress.may_lack_commit(index):
-                    replication.maybe_send_append(raft, member, progress)
+        if self._raft.role is Role.LEADER:
+            commits.tell_all(self._raft, lacking)
 
     def tell_commit(self, member: int) -> None:
-        """The same to one member, unless it is to find out by itself what is committed, from a
-        promise."""
-        raft = self._raft
-        progress = raft.tracker.progress.get(member)
-        committed = raft.log.committed
-        if (
-            raft.role is Role.LEADER
-            and progress is not None
-            and member != raft.id
-            and progress.promised < committed
-            and progress.may_lack_commit(committed)
-        ):
-            replication.maybe_send_append(raft, member, progress)
+        """The same to one member, unless it is to find out from a promise what is committed."""
+        if self._raft.role is Role.LEADER:
+            commits.tell(self._raft, member)
 
     def promise(self, member: int) -> Message | None:
         """What may be sent at once to a member that takes promises: how far our disk is. None if
         that does not help it to know what is committed: if the two are no majority."""
         if self._raft.role is not Role.LEADER:
             return None
-        return replication.promise(self._raft, member)
+        return commits.promise(self._raft, member)
 
     @property
     def vouched(self) -> int:
-        """Up to where anybody, anywhere, may have seen the log's effects, as far as a leader knows:
-        it is committed, or somebody may find out that it is before us."""
-        raft = self._raft
-        return max(raft.log.committed, raft.promised if raft.role is Role.LEADER else 0)
+        """Up to where anybody, anywhere, may have seen the log's effects, as far as this member
+        knows: it is committed, or somebody may find out that it is before this leader does."""
+        return commits.vouched(self._raft)
 
     # -- what is to be done
 
@@ -352,7 +330,7 @@ class RawNode:
         elif raft.role is Role.CANDIDATE:
             election.vote_persisted(raft)
         elif raft.role is Role.FOLLOWER and raft.promised > raft.log.committed:
-            follower.take_promise(raft)
+            commits.take_promise(raft)
 
     def applied(self, index: int) -> None:
         """The state machine has everything up to `index`, by entries or by a snapshot."""

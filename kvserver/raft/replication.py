@@ -7,7 +7,7 @@ from itertools import count, repeat
 
 from kvserver.raft.progress import Progress, ProgressState
 from kvserver.raft.state import Raft
-from kvserver.raft.types import PROMISE, Entry, EntryType, Message, MessageType, ReadState
+from kvserver.raft.types import Entry, EntryType, Message, MessageType, ReadState
 
 # -- the leader's own log
 
@@ -102,41 +102,6 @@ def maybe_send_append(raft: Raft, to: int, progress: Progress, *, sends_empty: b
     raft.send(Message(kind, to, raft.id, raft.term, prev_term, first - 1, entries, committed))
     progress.sent(len(entries), committed)
     return True
-
-
-def promise(raft: Raft, to: int) -> Message | None:
-    """A word to a member: what our disk has is committed once its own has it too. It then need not
-    wait for us to hear that from it, or from a third member, and to tell it: a round trip less.
-
-    Only where it is so: two voters are a majority, nothing changes who votes, and the last entry is
-    of our own term (thesis §3.6.2). Whoever asks from now on from which index on a read is
-    linearizable is given one that covers the promise.
-    """
-    log = raft.log
-    index = log.persisted
-    configuration = raft.configuration
-    voters = configuration.voters
-    progress = raft.tracker.progress.get(to)
-    if (
-        progress is None
-        or progress.state is not ProgressState.REPLICATE
-        or progress.is_paused_flow
-        or not max(log.committed, progress.promised) < index < progress.next
-        or len(voters) > 3
-        or configuration.voters_outgoing
-        or to not in voters
-        or raft.id not in voters
-        or raft.pending_conf_index > log.applied
-        or log.term(index) != raft.term  # true of all that follows what we found at our election
-    ):
-        return None
-    kind, committed = MessageType.APPEND, log.committed
-    progress.sent(0, committed)
-    progress.promised = index
-    raft.promised = max(raft.promised, index)
-    return Message(
-        kind, to, raft.id, raft.term, raft.term, index, commit=committed, context=PROMISE
-    )
 
 
 def _maybe_send_snapshot(raft: Raft, to: int, progress: Progress) -> bool:

@@ -36,7 +36,7 @@ class HeldCommits:
         """Commit indexes that somebody may not know of, and since when."""
         self._eager_until: dict[int, float] = {}
         self._trusting: set[int] = set()
-        """Those of them that take promises (raft/replication.py)."""
+        """Those of them that take promises (raft/commits.py)."""
         self._timer: asyncio.TimerHandle | None = None
 
     def look(self) -> None:

@@ -18,6 +18,7 @@ from kvserver.raft import (
     Message,
     MessageType,
     Ready,
+    commits,
     election,
     leader,
     plan,
@@ -162,7 +163,7 @@ def test_reads_behind_its_promises(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_promises_where_two_are_no_majority(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replication, "promise", promise_whatever_is_on_disk)
+    monkeypatch.setattr(commits, "promise", promise_whatever_is_on_disk)
     assert is_caught_with_promises(5)
 
 

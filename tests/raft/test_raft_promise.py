@@ -1,5 +1,5 @@
 """A leader's word that its disk has an entry makes it committed where another one's has it too,
-when the two are a majority (raft/replication.py `promise`)."""
+when the two are a majority (raft/commits.py `promise`)."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def test_a_member_with_waiting_clients_hears_it_at_once(rig: Rig) -> None:
 
 
 def test_a_member_that_takes_promises_finds_it_out(rig: Rig) -> None:
-    """From the leader's disk and its own (raft/replication.py); it is told only if it was not
+    """From the leader's disk and its own (raft/commits.py); it is told only if it was not
     promised, or when nothing else has told it for long."""
     rig.commits.expect(SECOND, takes_promises=True)
     index = rig.put(THIRD)

@@ -52,7 +52,7 @@ def read_at_a_replaced_leader(scripted: Scripted) -> bool:
 
 def read_at_a_leader_that_has_promised(scripted: Scripted) -> bool:
     """A write is passed on by a follower, which knows from the leader's disk and its own that it is
-    committed, and says so to its client before the leader knows (kvserver/raft/replication.py)."""
+    committed, and says so to its client before the leader knows (kvserver/raft/commits.py)."""
     leader, by = scripted.leader, scripted.followers[0]
     scripted.ask(leader.name, put(b"old"))
     scripted.run(1.0)

@@ -8,6 +8,7 @@ from kvserver.raft import (
     Message,
     MessageType,
     Ready,
+    commits,
     election,
     leader,
     plan,
@@ -88,7 +89,7 @@ def reads_behind_its_promises(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def promises_where_two_are_no_majority(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replication, "promise", promise_whatever_is_on_disk)
+    monkeypatch.setattr(commits, "promise", promise_whatever_is_on_disk)
 
 
 def promise_whatever_is_on_disk(raft: Raft, to: int) -> Message | None:
