@@ -232,13 +232,13 @@ class ClusterDuties:
         self._try(lambda: self._member.propose(kind, request, body, waiter), done)
 
     def _try(self, propose: Callable[[], None], done: Done | None) -> None:
-        """A member that is behind with applying takes nothing at the moment: `done` hears that a
-        little later. Nothing may be raised, for this may be called from within an apply."""
+        """A member that is behind with applying takes nothing at the moment: `done` hears that.
+        Nothing may be raised, for this may be called from within an apply."""
         try:
             propose()
         except errors.RequestError as refusal:
-            if done is not None and not self._member.is_stopped:
-                self._loop.call_later(PROPOSE_RETRY_SECONDS, done, refusal)
+            if done is not None:
+                done(refusal)
 
     def _published_attributes(self, error: errors.RequestError | None) -> None:
         if error is None and not self.published.done():
@@ -248,4 +248,5 @@ class ClusterDuties:
             )
             self.published.set_result(None)
         elif error is not None and not self._member.is_stopped:
-            self._publish()
+            # A leader that has been removed refuses everything at once until its process ends.
+            self._loop.call_later(PROPOSE_RETRY_SECONDS, self._publish)

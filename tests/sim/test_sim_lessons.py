@@ -209,6 +209,21 @@ def test_a_conf_change_that_was_not_taken_raises_no_lease(make: Make) -> None:
     assert left.TTL <= 50
 
 
+def test_a_leader_that_is_removed_before_it_is_known_does_not_spin(make: Make) -> None:
+    """It refuses all proposals at once until it ends, its own too (found by seed 9001850)."""
+    scripted = make(is_strict=False)
+    leader = scripted.leader
+    cluster, member = leader.core.cluster, leader.core.member
+    scripted.begin(leader.name, rpc.MemberRemoveRequest(ID=member.member_id))
+    scripted.until(lambda: leader.core.state.membership.is_removed(member.member_id))
+    assert member.is_leader
+    cluster.published = leader.loop.create_future()
+    before = member._proposals.taken
+    cluster.start()
+    scripted.run(0.5)
+    assert 0 < member._proposals.taken - before <= 4
+
+
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_who_is_left_alone_knows_it_after_a_crash(make: Make, seed: int) -> None:
     """The other one is gone for good: its vote never comes (found by seed 800357)."""

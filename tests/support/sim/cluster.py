@@ -124,13 +124,13 @@ class Cluster:
         return f"m{self.names_given}"
 
     def start_missing(self) -> None:
-        """Members that were added without their admin's knowing: somebody starts them in the end,
-        or a cluster of one that took in a second voter would wait for ever."""
+        """Members that were added without their admin's knowing, or found nobody to join: somebody
+        starts them in the end, or a cluster of one that took in a second voter would wait for
+        ever."""
         for process in self.processes():
             for member in process.core.state.membership.members():
                 name = name_of(member.peer_urls)
-                if name not in self.machines:
-                    self.restart(self.add_machine(name))
+                self.restart(self.machines.get(name) or self.add_machine(name))
 
     def restart(self, machine: Machine) -> None:
         if not machine.is_up and not machine.is_removed:

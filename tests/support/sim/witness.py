@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kvserver.bootstrap import Recovered
+from kvserver.errors import FatalError
 from kvserver.mvcc.event import Event
 from kvserver.proto import kv_pb2
 from kvserver.raft import Entry, EntryType, HardState, Message, MessageType, RawNode, Ready, plan
@@ -119,6 +120,9 @@ class Witness:
             ):
                 raise Violation(f"{process.name} restarts with {state}; {before} was on its disk")
             if last < known.last_index and term <= known.last_term:
+                if process.machine.has_rotten:
+                    # A bit of a frame's length: that looks like a torn tail, to etcd as well.
+                    raise FatalError("the log is shorter than it was")
                 raise Violation(
                     f"{process.name} restarts with entries up to {last}:{term}; "
                     f"{known.last_index}:{known.last_term} was on its disk"
