@@ -96,6 +96,11 @@ def _presented(tls: ssl.SSLObject) -> list[bytes]:
     return [leaf] if leaf else []
 
 
+def serial_text(serial: int) -> str:
+    """A serial number as etcd writes it: whole bytes, so that a leading zero is not lost."""
+    return serial.to_bytes((serial.bit_length() + 7) // 8).hex()
+
+
 def revoked_serials(path: str) -> frozenset[int]:
     """Of a CRL in PEM or DER. Raises `TlsError`."""
     data = read_file(path)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import ssl
 
-from kvserver.tls.certificates import name_is_allowed, presented_serials, revoked_serials
+from kvserver.tls.certificates import (
+    name_is_allowed,
+    presented_serials,
+    revoked_serials,
+    serial_text,
+)
 from kvserver.tls.origin import Resolver, SystemResolver, check_origin
 from kvserver.tls.reloading import Reloading
 from kvserver.tls.settings import TlsSettings, Warn
@@ -58,7 +63,8 @@ class ServerTls:
             revoked = self._revoked.value()
             for serial in presented_serials(tls):
                 if serial in revoked:
-                    raise TlsRefused(f"transport: certificate serial {serial:x} revoked")
+                    text = serial_text(serial)
+                    raise TlsRefused(f"transport: certificate serial {text} revoked")
         if self._checks_origin:
             await check_origin(leaf, remote, self._resolver)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from kvserver.tls.certificates import serial_text
 from tests.compat.test_mixed_cluster import check_writes
 from tests.support.certificates import Authority
 from tests.support.cluster_proc import KEYDECK, cluster_of
@@ -44,7 +45,7 @@ def test_mutual_tls_both_ways(tmp_path: Path, release35: EtcdRelease) -> None:
         assert late.process.terminate() is not None
         crl.write_bytes(authority.revoke(issued[late.process.name]).public_bytes(Encoding.DER))
         late.process.spawn()
-        text = f"certificate serial {serial:x} revoked"
+        text = f"certificate serial {serial_text(serial)} revoked"
         for member in (ours, theirs):
             wait_until(lambda of=member: text in of.process.log(5_000_000), 120, text)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from kvserver.tls.certificates import serial_text
 from tests.support.certificates import Authority
 from tests.support.cluster_proc import KEYDECK, ClusterMember, cluster_of
 from tests.support.servers_proc import wait_until
@@ -78,7 +79,7 @@ def test_members_know_each_other_by_certificate(tmp_path: Path) -> None:
         crl.write_bytes(authority.revoke(renewed[name]).public_bytes(Encoding.PEM))
         assert late.process.terminate() == 0
         late.process.spawn()
-        text = f"transport: certificate serial {renewed[name].serial:x} revoked"
+        text = f"transport: certificate serial {serial_text(renewed[name].serial)} revoked"
         wait_until(lambda: text in log_of(leader), SECONDS_MAX, "the revoked member is refused")
         refusal = next(line for line in log_of(leader).splitlines() if text in line)
         assert "rejected connection on peer endpoint" in refusal

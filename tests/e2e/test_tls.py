@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from kvserver.proto import rpc_pb2 as rpc
 from kvserver.proto import rpc_pb2_grpc as services
+from kvserver.tls.certificates import serial_text
 from tests.support.certificates import Authority, Identity
 from tests.support.etcd_binaries import find_etcd34, find_etcd35
 from tests.support.servers import KEYDECK, Server, command, free_ports, running
@@ -216,7 +217,7 @@ def test_a_revoked_certificate_is_refused_everywhere_and_others_go_on(guarded: G
             services.KVStub(revoked).Range(READ, timeout=2)
         kv.Range(READ, timeout=SECONDS_MAX)
     assert guarded.status("http", guarded.alice) == 200
-    text = f"transport: certificate serial {guarded.carol.serial:x} revoked"
+    text = f"transport: certificate serial {serial_text(guarded.carol.serial)} revoked"
     for kind in ("client", "peer"):
         guarded.wait_for_refusal(kind, text)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvserver.tls import DialTls, ServerTls, TlsError
-from kvserver.tls.certificates import is_for, presented_serials, revoked_serials
+from kvserver.tls.certificates import is_for, presented_serials, revoked_serials, serial_text
 from kvserver.tls.origin import check_origin
 from kvserver.transport import TlsRefused
 from tests.support.certificates import Authority
@@ -123,11 +123,11 @@ async def test_revoked_serials_are_refused_and_the_list_is_read_again(
     crl = files.directory / "crl"
     crl.write_bytes(files.authority.revoke(alice).public_bytes(encoding))
     tls = server(files, crl_file=str(crl))
-    with pytest.raises(TlsRefused, match=f"certificate serial {alice.serial:x} revoked"):
+    with pytest.raises(TlsRefused, match=f"certificate serial {serial_text(alice.serial)} revoked"):
         await admitted(tls, files.client(alice))
     await admitted(tls, files.client(bob))
     crl.write_bytes(files.authority.revoke(bob).public_bytes(encoding))
-    with pytest.raises(TlsRefused, match=f"certificate serial {bob.serial:x} revoked"):
+    with pytest.raises(TlsRefused, match=f"certificate serial {serial_text(bob.serial)} revoked"):
         await admitted(tls, files.client(bob))
     await admitted(tls, files.client(alice))
 
@@ -159,7 +159,9 @@ async def test_every_certificate_of_the_chain_counts(files: Files, version: ssl.
     assert presented_serials(ours) == [leaf.serial, between.identity.serial]
     await admitted(tls, client)
     crl.write_bytes(files.authority.revoke(between.identity).public_bytes(Encoding.PEM))
-    with pytest.raises(TlsRefused, match=f"certificate serial {between.identity.serial:x} revoked"):
+    with pytest.raises(
+        TlsRefused, match=f"certificate serial {serial_text(between.identity.serial)} revoked"
+    ):
         await admitted(tls, client)
 
 
@@ -182,6 +184,14 @@ def test_certificates_that_nobody_can_read_are_refused(data: st.DataObject) -> N
         presented_serials(Presenting(broken))  # type: ignore[arg-type]
     except TlsRefused as refusal:
         assert "malformed certificate" in str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("serial", "text"), [(0x1A2B, "1a2b"), (0xE989E, "0e989e"), (1 << 158, "40" + "00" * 19)]
+)
+def test_serial_numbers_are_written_as_etcd_does(serial: int, text: str) -> None:
+    """In whole bytes (spec/config.md, CRL)."""
+    assert serial_text(serial) == text
 
 
 def test_a_negative_serial_number_is_refused() -> None:
