@@ -58,13 +58,10 @@ def maybe_commit(raft: Raft) -> bool:
     return True
 
 
-def maybe_commit_and_tell(raft: Raft) -> bool:
+def maybe_commit_and_tell(raft: Raft) -> None:
     """The same, and everybody hears of it unless the owner sees to that."""
-    if not maybe_commit(raft):
-        return False
-    if raft.config.tells_commits:
+    if maybe_commit(raft) and raft.config.tells_commits:
         broadcast_append(raft)
-    return True
 
 
 # -- appends and snapshots

@@ -18,7 +18,6 @@ from kvserver.raft import (
     Message,
     MessageType,
     Ready,
-    commits,
     election,
     leader,
     plan,
@@ -29,12 +28,11 @@ from kvserver.raft.codec import encode_conf_change
 from kvserver.raft.confchange import Configuration
 from kvserver.raft.invariants import InvariantViolation
 from kvserver.raft.log import RaftLog
-from kvserver.raft.progress import ProgressState
 from kvserver.raft.quorum import joint_index
 from kvserver.raft.read_only import PendingRead, ReadOnly
 from kvserver.raft.state import Raft
 from kvserver.raft.tracker import ProgressTracker
-from kvserver.raft.types import PROMISE
+from tests.support import promise_mutants
 from tests.support.raft_checker import SafetyViolation
 from tests.support.raft_cluster import Cluster, Faults
 from tests.support.raft_member import SimMember
@@ -139,7 +137,7 @@ def test_heartbeat_promises_more_than_the_follower_has(monkeypatch: pytest.Monke
     assert is_caught()
 
 
-def is_caught_with_promises(size: int = 3) -> bool:
+def is_caught_with_promises(size: int) -> bool:
     faults = Faults(drop=0.005, crash=0.3, partition=0.3, read=6.0, promise=10.0)
     for seed in range(SEEDS_MAX):
         cluster = Cluster(seed, size, faults=faults)
@@ -150,42 +148,19 @@ def is_caught_with_promises(size: int = 3) -> bool:
     return False
 
 
-def test_reads_behind_its_promises(monkeypatch: pytest.MonkeyPatch) -> None:
-    request_read = replication.request_read
-
-    def forgetful(raft: Raft, from_: int, context: bytes) -> None:
-        promised, raft.promised = raft.promised, 0
-        request_read(raft, from_, context)
-        raft.promised = promised
-
-    monkeypatch.setattr(replication, "request_read", forgetful)
-    assert is_caught_with_promises()
-
-
-def test_promises_where_two_are_no_majority(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commits, "promise", promise_whatever_is_on_disk)
-    assert is_caught_with_promises(5)
-
-
-def test_keeps_a_promise_of_another_term(monkeypatch: pytest.MonkeyPatch) -> None:
-    reset = Raft._reset
-
-    def keep(self: Raft, term: int) -> None:
-        promised = self.promised
-        reset(self, term)
-        self.promised = promised
-
-    monkeypatch.setattr(Raft, "_reset", keep)
-    assert is_caught_with_promises()
-
-
-def promise_whatever_is_on_disk(raft: Raft, to: int) -> Message | None:
-    progress, index = raft.tracker.progress.get(to), raft.log.persisted
-    if progress is None or progress.state is not ProgressState.REPLICATE or index >= progress.next:
-        return None
-    progress.promised = raft.promised = index
-    kind, term = MessageType.APPEND, raft.log.term(index) or 0
-    return Message(kind, to, raft.id, raft.term, term, index, context=PROMISE)
+@pytest.mark.parametrize(
+    ("plant", "size"),
+    [
+        (promise_mutants.reads_behind_its_promises, 3),
+        (promise_mutants.promises_where_two_are_no_majority, 5),
+        (promise_mutants.keeps_a_promise_of_another_term, 3),
+    ],
+)
+def test_promises(
+    monkeypatch: pytest.MonkeyPatch, plant: Callable[[pytest.MonkeyPatch], None], size: int
+) -> None:
+    plant(monkeypatch)
+    assert is_caught_with_promises(size)
 
 
 # -- bugs that need a schedule of their own

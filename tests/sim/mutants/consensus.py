@@ -8,7 +8,6 @@ from kvserver.raft import (
     Message,
     MessageType,
     Ready,
-    commits,
     election,
     leader,
     plan,
@@ -17,11 +16,15 @@ from kvserver.raft import (
     step,
 )
 from kvserver.raft.log import RaftLog
-from kvserver.raft.progress import ProgressState
 from kvserver.raft.read_only import PendingRead, ReadOnly
 from kvserver.raft.state import Raft
-from kvserver.raft.types import PROMISE, Entry
+from kvserver.raft.types import Entry
 from tests.sim.mutants.plant import Mutant
+from tests.support.promise_mutants import (
+    keeps_a_promise_of_another_term,
+    promises_where_two_are_no_majority,
+    reads_behind_its_promises,
+)
 
 plan_ready = plan.plan_ready
 
@@ -75,41 +78,6 @@ def reuses_a_read_id(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def reads_before_a_commit_of_its_term(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replication, "has_committed_in_term", lambda raft: True)
-
-
-def reads_behind_its_promises(monkeypatch: pytest.MonkeyPatch) -> None:
-    request_read = replication.request_read
-
-    def forgetful(raft: Raft, from_: int, context: bytes) -> None:
-        promised, raft.promised = raft.promised, 0
-        request_read(raft, from_, context)
-        raft.promised = promised
-
-    monkeypatch.setattr(replication, "request_read", forgetful)
-
-
-def promises_where_two_are_no_majority(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commits, "promise", promise_whatever_is_on_disk)
-
-
-def promise_whatever_is_on_disk(raft: Raft, to: int) -> Message | None:
-    progress, index = raft.tracker.progress.get(to), raft.log.persisted
-    if progress is None or progress.state is not ProgressState.REPLICATE or index >= progress.next:
-        return None
-    progress.promised = raft.promised = index
-    kind, term = MessageType.APPEND, raft.log.term(index) or 0
-    return Message(kind, to, raft.id, raft.term, term, index, context=PROMISE)
-
-
-def keeps_a_promise_of_another_term(monkeypatch: pytest.MonkeyPatch) -> None:
-    reset = Raft._reset
-
-    def keep(self: Raft, term: int) -> None:
-        promised = self.promised if hasattr(self, "promised") else 0
-        reset(self, term)
-        self.promised = promised
-
-    monkeypatch.setattr(Raft, "_reset", keep)
 
 
 def truncates_a_committed_entry(monkeypatch: pytest.MonkeyPatch) -> None:
